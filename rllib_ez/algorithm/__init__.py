@@ -1,0 +1,1 @@
+"""The RLlib adapter: config, module, learner, env runner, pipeline. No maths."""

@@ -1,0 +1,248 @@
+"""EfficientZeroConfig: every setting of the project, flat, on RLlib's AlgorithmConfig."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, dataclass, fields
+from typing import Any
+
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+
+from rllib_ez.core.config import (
+    LossConfig,
+    ModelConfig,
+    OptimizerConfig,
+    ReplayConfig,
+    SearchConfig,
+    TargetsConfig,
+)
+from rllib_ez.envs import EnvSpec, describe
+from rllib_ez.errors import SettingError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunConfig:
+    """How acting, reanalyse and learning take turns, and what the environment looks like."""
+
+    replay_ratio: float = 1.0  # gradient updates per env step, > 0; held exactly
+    num_random_steps: int = 2000  # env steps with random actions before the first update
+    batch_size: int = 256  # samples per gradient update
+    batches_ahead: int = 1  # batches drawn and reanalysed together; their priorities come late
+    target_update_every_updates: int = 200  # gradient updates between target networks
+    reanalyse_batch_size: int = 256  # roots searched together in reanalyse
+    reanalyse_root_noise: bool = False  # Dirichlet noise in reanalyse too, as published
+    temperature_updates: int = 100_000  # acting turns greedier at 1/2 and 3/4 of these updates
+    evaluation_num_simulations: int | None = None  # None: as in training
+    frame_size: int = 96  # Atari: height and width of a frame
+    grayscale: bool = False  # Atari
+    inference_device: str = "auto"  # of acting and reanalyse: "cpu", "cuda"; auto: cuda if there
+
+    def __post_init__(self) -> None:
+        for name in (
+            "batch_size batches_ahead target_update_every_updates reanalyse_batch_size "
+            "temperature_updates frame_size"
+        ).split():
+            if getattr(self, name) < 1:
+                raise SettingError(f"{name} must be >= 1, got {getattr(self, name)}")
+        if self.replay_ratio <= 0:
+            raise SettingError(f"replay_ratio must be > 0, got {self.replay_ratio}")
+        if self.num_random_steps < 0:
+            raise SettingError(f"num_random_steps must be >= 0, got {self.num_random_steps}")
+        simulations = self.evaluation_num_simulations
+        if simulations is not None and simulations < 1:
+            raise SettingError(f"evaluation_num_simulations must be >= 1, got {simulations}")
+
+
+STAGES = (
+    ModelConfig, SearchConfig, ReplayConfig, TargetsConfig, LossConfig, OptimizerConfig, RunConfig,
+)  # fmt: skip
+# Read off the environment's spaces unless set; None on the flat side means "infer".
+INFERRED = {"frame_shape", "num_actions"}
+INFERRED_UNLESS_SET = {"network", "frame_stack"}
+
+
+def flat_defaults() -> dict[str, Any]:
+    """Every setting of ours by name, with its default."""
+    defaults: dict[str, Any] = {}
+    for stage in STAGES:
+        for field in fields(stage):
+            if field.name not in INFERRED:
+                assert field.default is not MISSING, field.name
+                unset = field.name in INFERRED_UNLESS_SET
+                defaults[field.name] = None if unset else field.default
+    return defaults
+
+
+# RLlib's own settings that mean something here (others have no effect, so they are refused by the CLI).
+RLLIB_SETTINGS = {
+    "num_env_runners": 0,
+    "num_learners": 0,
+    "num_envs_per_env_runner": 8,
+    "num_gpus_per_learner": 0,
+    "num_gpus_per_env_runner": 0,
+    "num_cpus_per_env_runner": 1,
+    "rollout_fragment_length": 10,
+    "evaluation_interval": None,
+    "evaluation_duration": 20,
+    "evaluation_num_env_runners": 0,
+    "seed": 0,
+}
+
+
+def known_settings() -> dict[str, Any]:
+    """All settings that `ez train --set` and presets take, with their defaults."""
+    return {**flat_defaults(), **RLLIB_SETTINGS}
+
+
+def check_setting_names(names: Iterable[str], *, known: Iterable[str] | None = None) -> None:
+    """Raises SettingError at the first unknown name, naming the nearest known ones."""
+    allowed = list(known_settings() if known is None else known)
+    for name in names:
+        if name not in allowed:
+            near = difflib.get_close_matches(name, allowed, n=3, cutoff=0.5)
+            hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            raise SettingError(f"setting must be a known name, got {name!r}{hint}")
+
+
+class EfficientZeroConfig(AlgorithmConfig):
+    """The settings of EfficientZero.
+
+    Ours stand flat beside RLlib's, so that Ray Tune can search over them:
+
+        config = (
+            EfficientZeroConfig()
+            .environment("CartPole-v1")
+            .training(num_simulations=25, learning_rate=1e-3)
+        )
+        algo = config.build_algo()
+
+    `core/config.py` and `RunConfig` above say what each means, with unit and range.
+    """
+
+    def __init__(self, algo_class: type | None = None) -> None:
+        if algo_class is None:
+            from rllib_ez.algorithm.algorithm import EfficientZero
+
+            algo_class = EfficientZero
+        super().__init__(algo_class=algo_class)
+        from rllib_ez.algorithm.env_runner import MCTSEnvRunner
+        from rllib_ez.algorithm.pipeline import prepare_rllib
+
+        self.env_runner_cls = MCTSEnvRunner
+        for name, value in known_settings().items():
+            setattr(self, name, value)
+        self.evaluation_config = {"explore": False}
+        self.evaluation_duration_unit = "episodes"
+        prepare_rllib(self)
+
+    def training(self, **settings: Any) -> EfficientZeroConfig:
+        """Sets any of `known_settings()`, or RLlib's own training settings.
+
+        Raises:
+            SettingError: a name is unknown.
+        """
+        rllib = {name: settings.pop(name) for name in list(settings) if hasattr_rllib(name)}
+        check_setting_names(settings)
+        super().training(**rllib)
+        for name, value in settings.items():
+            if value is not NotProvided:
+                setattr(self, name, value)
+        return self
+
+    def get_default_rl_module_spec(self) -> RLModuleSpec:
+        """The module that RLlib builds on learners and env runners."""
+        from rllib_ez.algorithm.rl_module import EfficientZeroRLModule
+
+        return RLModuleSpec(module_class=EfficientZeroRLModule)
+
+    def get_default_learner_class(self) -> type:
+        """The learner with the lean update."""
+        from rllib_ez.algorithm.learner import EfficientZeroLearner
+
+        return EfficientZeroLearner
+
+    @property
+    def _model_config_auto_includes(self) -> dict[str, Any]:
+        names = [f.name for f in fields(ModelConfig) if f.name not in INFERRED]
+        own = {name: getattr(self, name) for name in names}
+        own["seed"] = self.seed
+        own["loss"] = {f.name: getattr(self, f.name) for f in fields(LossConfig)}
+        own["lstm_horizon"] = self.lstm_horizon
+        return {**super()._model_config_auto_includes, **own}
+
+    def validate(self) -> None:
+        """Checks every stage; RLlib calls this before it builds anything."""
+        super().validate()
+        if self.seed is None:
+            raise SettingError("seed must be a number (runs are reproducible by default), got None")
+        for name in ("num_envs_per_env_runner", "rollout_fragment_length"):
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
+                raise SettingError(f"{name} must be a number >= 1, got {getattr(self, name)!r}")
+        for stage in STAGES[1:]:
+            self.stage(stage)
+
+    def stage(self, stage: type) -> Any:
+        """One of `STAGES` (not ModelConfig) with the values set here."""
+        return stage(**{f.name: getattr(self, f.name) for f in fields(stage)})
+
+    def search_config(self, *, evaluation: bool = False) -> SearchConfig:
+        """The search of training, or of evaluation."""
+        config: SearchConfig = self.stage(SearchConfig)
+        if evaluation and self.evaluation_num_simulations is not None:
+            values = {f.name: getattr(config, f.name) for f in fields(SearchConfig)}
+            values["num_simulations"] = self.evaluation_num_simulations
+            return SearchConfig(**values)
+        return config
+
+    def env_spec(self) -> EnvSpec:
+        """What the environment's spaces say, with this config's frame size and colour."""
+        return describe(
+            self.resolved_env(),
+            frame_size=self.frame_size,
+            gray=self.grayscale,
+            env_config=dict(self.env_config),
+        )
+
+    def resolved_env(self) -> Any:
+        """The environment as `envs.make_env` takes it: an id, or a callable registered with Tune."""
+        from ray.tune.registry import ENV_CREATOR, _global_registry
+
+        if isinstance(self.env, str) and _global_registry.contains(ENV_CREATOR, self.env):
+            return _global_registry.get(ENV_CREATOR, self.env)
+        return self.env
+
+    def model_config_for(self, spec: EnvSpec) -> ModelConfig:
+        """The network's shape: what is set here, the rest from the environment."""
+        names = [f.name for f in fields(ModelConfig) if f.name not in INFERRED]
+        return model_config_from(
+            {name: getattr(self, name) for name in names},
+            frame_shape=tuple(spec.frame_space.shape),
+            frame_stack=self.frame_stack or spec.frame_stack,
+            num_actions=spec.num_actions,
+        )
+
+
+def model_config_from(
+    settings: Mapping[str, Any], *, frame_shape: tuple[int, ...], frame_stack: int, num_actions: int
+) -> ModelConfig:
+    """A ModelConfig from flat settings (others are ignored) and what the spaces say."""
+    names = {field.name for field in fields(ModelConfig)}
+    values = {name: value for name, value in settings.items() if name in names}
+    scale = values["observation_scale"]
+    return ModelConfig(
+        **{
+            **values,
+            "network": values["network"] or ("pixel" if len(frame_shape) == 3 else "vector"),
+            "frame_stack": frame_stack,
+            "frame_shape": frame_shape,
+            "num_actions": num_actions,
+            "observation_scale": None if scale is None else tuple(scale),
+        }
+    )
+
+
+def hasattr_rllib(name: str) -> bool:
+    """Whether RLlib's own `training()` takes this name and it means something here."""
+    return name in ("train_batch_size", "train_batch_size_per_learner", "model", "learner_class")

@@ -1,0 +1,97 @@
+"""The lean learner: one gradient update per batch, nothing of RLlib's per-update machinery."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ray
+from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core.learner.torch.torch_learner import TorchLearner
+from ray.rllib.core.learner.training_data import TrainingData
+
+from rllib_ez.core.config import OptimizerConfig
+from rllib_ez.core.trainer import (
+    StepResult,
+    apply_gradients,
+    make_optimizer,
+    step_result,
+    to_tensors,
+)
+from rllib_ez.core.types import TrainBatch
+
+STEP_RESULTS = "_step_results"  # private key of the update's result: a list of StepResult
+
+
+class EfficientZeroLearner(TorchLearner):  # type: ignore[misc]
+    """Takes ready-made batches, returns losses and priorities."""
+
+    def build(self) -> None:
+        """Builds module and optimiser; counts updates from 0."""
+        super().build()
+        self.num_updates = 0
+
+    def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
+        """Registers our optimiser; its learning rate is set at each update."""
+        parameters = self.get_parameters(self.module[module_id])
+        settings = self.config.stage(OptimizerConfig)
+        self.register_optimizer(
+            module_id=module_id,
+            optimizer=make_optimizer(parameters, settings),
+            params=list(parameters),
+            lr_or_lr_schedule=settings.learning_rate,
+        )
+
+    def update(self, *args: Any, training_data: TrainingData, **kwargs: Any) -> dict[str, Any]:
+        """One gradient update per batch of `training_data`, in order."""
+        batches = training_data.batch
+        if batches is None:
+            batches = [ray.get(ref) for ref in training_data.batch_refs]
+        results = [self._update_once(batch) for batch in batches]
+        self._log(results, num_samples=sum(len(batch.is_weight) for batch in batches))
+        reduced = self.metrics.reduce()
+        reduced[STEP_RESULTS] = results
+        return reduced  # type: ignore[no-any-return]
+
+    def _update_once(self, batch: TrainBatch) -> StepResult:
+        module = self.module[DEFAULT_MODULE_ID]
+        module.train()
+        tensors = to_tensors(batch, self._device)
+        out = module.forward_train({"tensors": tensors, "update": self.num_updates})
+        grad_norm, rate = apply_gradients(
+            out["total"],
+            self.get_optimizer(DEFAULT_MODULE_ID),
+            update=self.num_updates,
+            config=self.config.stage(OptimizerConfig),
+        )
+        self.num_updates += 1
+        self._weights_seq_no += 1
+        return step_result(out, batch, grad_norm=grad_norm, learning_rate=rate)
+
+    def _log(self, results: list[StepResult], *, num_samples: int) -> None:
+        for name in results[0].losses:
+            mean = sum(result.losses[name] for result in results) / len(results)
+            key = "total_loss" if name == "total" else f"{name}_loss"
+            self.metrics.log_value((DEFAULT_MODULE_ID, key), mean, window=20)
+        last = results[-1]
+        self.metrics.log_value((DEFAULT_MODULE_ID, "grad_norm"), last.grad_norm, window=20)
+        self.metrics.log_value((DEFAULT_MODULE_ID, "learning_rate"), last.learning_rate, window=1)
+        for key in ("num_updates_lifetime", "num_module_steps_trained_lifetime"):
+            count = len(results) if key == "num_updates_lifetime" else num_samples
+            self.metrics.log_value((DEFAULT_MODULE_ID, key), count, reduce="lifetime_sum")
+
+    def compute_loss_for_module(self, **kwargs: Any) -> Any:
+        """Not used: RLlib's stock update would call this, ours does not."""
+        raise NotImplementedError("EfficientZeroLearner.update computes its losses itself")
+
+    def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """RLlib's state, and the number of updates."""
+        state = super().get_state(*args, **kwargs)
+        state["num_updates"] = self.num_updates
+        return state  # type: ignore[no-any-return]
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Restores `get_state`; also into a learner that has gone further (a rollback)."""
+        if "num_updates" in state:
+            self.num_updates = state["num_updates"]
+            self._weights_seq_no = 0  # else RLlib keeps the newer weights
+        super().set_state(state)

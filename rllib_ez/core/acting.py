@@ -1,0 +1,73 @@
+"""From observations to actions: stack frames, search, choose.
+
+Axes: B environments, A actions, L frame_stack.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from rllib_ez.core.config import SearchConfig
+from rllib_ez.core.inference import InferenceModel
+from rllib_ez.core.search import sample_actions, search
+from rllib_ez.core.types import SearchResult
+
+
+class FrameStacks:
+    """The last L frames of each environment; an episode's first frame fills its stack."""
+
+    def __init__(
+        self, num_envs: int, frame_stack: int, frame_shape: tuple[int, ...], dtype: np.dtype
+    ) -> None:
+        self.stacks = np.zeros((num_envs, frame_stack, *frame_shape), dtype)  # [B, L, *frame]
+
+    def start(self, indices: np.ndarray, frames: np.ndarray) -> None:
+        """Begins episodes in environments `indices` [M] with frames [M, *frame]."""
+        self.stacks[indices] = frames[:, None]
+
+    def push(self, frames: np.ndarray) -> None:
+        """Takes in the next frame of every environment, [B, *frame]."""
+        self.stacks[:, :-1] = self.stacks[:, 1:]
+        self.stacks[:, -1] = frames
+
+
+def temperature_at(update: int, *, temperature_updates: int) -> float:
+    """How greedily to act: 1, then 0.5 from half of `temperature_updates` on, 0.25 from 3/4 on.
+
+    Source: EfficientZero, arXiv:2111.00210, appendix A.3.
+    """
+    if update < temperature_updates // 2:
+        return 1.0
+    return 0.5 if update < temperature_updates * 3 // 4 else 0.25
+
+
+@dataclass(slots=True)
+class Actor:
+    """A network and how to search with it."""
+
+    model: InferenceModel
+    config: SearchConfig
+
+    def explore(
+        self, stacks: np.ndarray, *, seeds: np.ndarray, temperature: float, rng: np.random.Generator
+    ) -> tuple[np.ndarray, SearchResult]:
+        """Searches with root noise and draws actions [B] i64 from the visits."""
+        result = search(
+            self.model, self.model.root(stacks), config=self.config, seeds=seeds, root_noise=True
+        )
+        return sample_actions(result.visit_counts, temperature=temperature, rng=rng), result
+
+    def exploit(
+        self, stacks: np.ndarray, *, seeds: np.ndarray, legal: np.ndarray | None = None
+    ) -> SearchResult:
+        """Searches without noise; `result.action` is the most visited."""
+        return search(
+            self.model,
+            self.model.root(stacks),
+            config=self.config,
+            seeds=seeds,
+            legal=legal,
+            root_noise=False,
+        )

@@ -1,0 +1,41 @@
+"""What one slot holds: the one list that allocation, budget and files are made from."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from rllib_ez.core.replay.sum_tree import BYTES_PER_LEAF
+
+
+@dataclass(frozen=True, slots=True)
+class SlotLayout:
+    """The shapes of one slot."""
+
+    frame_shape: tuple[int, ...]
+    frame_dtype: np.dtype
+    num_actions: int
+
+    def fields(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+        """Name, shape and dtype of everything kept per slot."""
+        i64, f32, u8 = np.dtype(np.int64), np.dtype(np.float32), np.dtype(np.uint8)
+        return {
+            "frame": (self.frame_shape, self.frame_dtype),
+            "action": ((), np.dtype(np.int32)),
+            "reward": ((), f32),
+            "visit_probs": ((self.num_actions,), f32),
+            "root_value": ((), f32),
+            "collected_at_update": ((), i64),
+            "next_slot": ((), i64),
+            "prev_slot": ((), i64),
+            "generation": ((), i64),
+            "kind": ((), u8),
+            "context": ((), u8),
+        }
+
+    def bytes_per_position(self) -> int:
+        """Memory of one slot, its priority included."""
+        sizes = (math.prod(shape) * dtype.itemsize for shape, dtype in self.fields().values())
+        return sum(sizes) + BYTES_PER_LEAF

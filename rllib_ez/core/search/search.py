@@ -1,0 +1,153 @@
+"""One batched search: B roots, `num_simulations` imagined steps each, all roots in step.
+
+Axes: B roots, N = num_simulations + 1 nodes, A actions, M lstm_size.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from rllib_ez.core.config import SearchConfig
+from rllib_ez.core.inference import RootEstimate, SearchModel
+from rllib_ez.core.random import dirichlet
+from rllib_ez.core.search.kernels import expand_and_backup, root_visit_counts, select
+from rllib_ez.core.search.tree import ROOT, Tree
+from rllib_ez.core.types import SearchResult
+
+
+def search(
+    model: SearchModel,
+    root: RootEstimate,
+    *,
+    config: SearchConfig,
+    seeds: NDArray[np.uint64],
+    legal: NDArray[np.bool_] | None = None,
+    root_noise: bool,
+) -> SearchResult:
+    """Searches each root by PUCT with EfficientZero's value prefix.
+
+    Row b of the result is a function of row b of the arguments alone.
+
+    Args:
+        model: imagines steps.
+        root: the network's view of the B roots.
+        config: how hard to search.
+        seeds: [B] u64, for root noise and ties.
+        legal: [B, A] bool, at least one per row; None: all are.
+        root_noise: mix Dirichlet noise into the root's prior (to explore).
+
+    Returns:
+        The visit counts and what follows from them.
+
+    Raises:
+        ValueError: a root without a legal action.
+    """
+    if legal is None:
+        legal = np.ones(root.prior.shape, np.bool_)
+    if not legal.any(axis=1).all():
+        row = int(np.argmin(legal.any(axis=1)))
+        raise ValueError(f"legal must allow at least one action per root, got none in row {row}")
+    prior = root_prior(root.prior, legal, config=config, seeds=seeds, noise=root_noise)
+    nodes = config.num_simulations + 1
+    tree = Tree.plant(prior=prior, value=root.value, legal=legal, seed=seeds, nodes=nodes)
+    simulate(model, tree, root, config=config)
+    return summarise(tree, network_value=root.value)
+
+
+def root_prior(
+    prior: np.ndarray, legal: np.ndarray, *, config: SearchConfig, seeds: np.ndarray, noise: bool
+) -> np.ndarray:
+    """The network's policy [B, A] over legal actions, with Dirichlet noise where asked for.
+
+    P(a) = (1 - fraction) * policy(a) + fraction * Dirichlet(alpha)(a)
+    """
+    masked = np.where(legal, prior, 0).astype(np.float64)
+    total = masked.sum(axis=1, keepdims=True)
+    uniform = legal / legal.sum(axis=1, keepdims=True)
+    masked = np.where(total > 0, masked / np.where(total > 0, total, 1), uniform)
+    if noise:
+        drawn = dirichlet(seeds, legal, config.root_dirichlet_alpha)
+        fraction = config.root_noise_fraction
+        masked = (1 - fraction) * masked + fraction * drawn
+    return masked.astype(np.float32)
+
+
+def exploration_weights(config: SearchConfig) -> np.ndarray:
+    """[N + 1] f64: the factor of the prior at a node with n visits, n = 0 .. N.
+
+    sqrt(n) * (pb_c_init + log((n + pb_c_base + 1) / pb_c_base))
+    """
+    n = np.arange(config.num_simulations + 2, dtype=np.float64)
+    weight = config.pb_c_init + np.log((n + config.pb_c_base + 1) / config.pb_c_base)
+    return np.asarray(np.sqrt(n) * weight)
+
+
+def simulate(model: SearchModel, tree: Tree, root: RootEstimate, *, config: SearchConfig) -> None:
+    """Grows every tree by `num_simulations` nodes, one network call per simulation."""
+    batch, nodes = tree.visits.shape
+    device = root.latent.device
+    rows = torch.arange(batch, device=device)
+    latents = torch.empty((nodes, *root.latent.shape), device=device)
+    memories = torch.zeros((2, nodes, batch, model.memory_size), device=device)
+    latents[ROOT] = root.latent
+    flat_latents, flat_memories = latents.flatten(0, 1), memories.flatten(1, 2)
+    exploration = exploration_weights(config)
+    leaf_parent = np.zeros(batch, np.int32)
+    leaf_action = np.zeros(batch, np.int64)
+    seeds = tree.seed
+    for simulation in range(config.num_simulations):
+        select(
+            tree.child, tree.prior, tree.visits, tree.value_sum, tree.reward, tree.q_bounds,
+            tree.legal, seeds, exploration, config.discount, config.min_max_delta, simulation,
+            leaf_parent, leaf_action,
+        )  # fmt: skip
+        index = torch.from_numpy(leaf_parent.astype(np.int64)).to(device) * batch + rows
+        # The LSTM forgets where the prefix starts anew: at parents whose depth is a multiple.
+        kept = tree.depth[np.arange(batch), leaf_parent] % config.lstm_horizon != 0
+        memory = flat_memories[:, index] * torch.from_numpy(kept).to(device)[None, :, None]
+        out = model.step(flat_latents[index], memory, torch.from_numpy(leaf_action))
+        node = simulation + 1
+        latents[node] = out.latent
+        memories[:, node] = out.memory
+        expand_and_backup(
+            tree.child, tree.prior, tree.parent, tree.depth, tree.visits, tree.value_sum,
+            tree.value_prefix, tree.reward, tree.q_bounds, config.discount, config.lstm_horizon,
+            node, leaf_parent, leaf_action, out.prior, out.value_prefix, out.value,
+        )  # fmt: skip
+
+
+def summarise(tree: Tree, *, network_value: np.ndarray) -> SearchResult:
+    """Reads the roots: visit counts, and the mean of all returns seen there.
+
+    The root value is the mean over the network's own value and every backed-up return.
+    """
+    counts = root_visit_counts(tree.child, tree.visits)
+    probs = counts / counts.sum(axis=1, keepdims=True)
+    return SearchResult(
+        action=counts.argmax(axis=1),
+        visit_counts=counts,
+        visit_probs=probs.astype(np.float32),
+        root_value=(tree.value_sum[:, ROOT] / tree.visits[:, ROOT]).astype(np.float32),
+        network_value=network_value,
+    )
+
+
+def sample_actions(
+    visit_counts: np.ndarray, *, temperature: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Draws actions with probability proportional to visits**(1 / temperature).
+
+    Args:
+        visit_counts: [B, A] i32.
+        temperature: > 0.
+        rng: moves on by B numbers.
+
+    Returns:
+        [B] i64.
+    """
+    weights = (visit_counts / visit_counts.max(axis=1, keepdims=True)) ** (1 / temperature)
+    edges = np.cumsum(weights, axis=1)
+    draws = rng.random(len(weights)) * edges[:, -1]
+    return np.asarray((edges <= draws[:, None]).sum(axis=1))
