@@ -219,7 +219,7 @@ class EfficientZeroConfig(AlgorithmConfig):
         return model_config_from(
             {name: getattr(self, name) for name in names},
             frame_shape=tuple(spec.frame_space.shape),
-            frame_stack=self.frame_stack or spec.frame_stack,
+            frame_stack=self.frame_stack or spec.default_frame_stack,
             num_actions=spec.num_actions,
         )
 

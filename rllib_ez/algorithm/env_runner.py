@@ -119,7 +119,7 @@ class MCTSEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
         envs = self.env.num_envs
         self._stacks = FrameStacks(
             envs,
-            config.frame_stack or spec.frame_stack,
+            config.frame_stack or spec.default_frame_stack,
             spec.frame_space.shape,
             spec.frame_space.dtype,
         )
@@ -141,7 +141,7 @@ class MCTSEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
     def get_spaces(self) -> dict[str, tuple[gymnasium.Space, gymnasium.Space]]:
         """Observation and action space: an observation is a stack of frames, [L, *frame]."""
         frame = self._spec.frame_space
-        stack = self.config.frame_stack or self._spec.frame_stack
+        stack = self.config.frame_stack or self._spec.default_frame_stack
         observation = gymnasium.spaces.Box(
             np.repeat(frame.low[None], stack, 0), np.repeat(frame.high[None], stack, 0), dtype=frame.dtype
         )
@@ -279,7 +279,7 @@ class MCTSEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
             return self.actor.exploit(stacks, seeds=roots).action
 
         seeds = episode_seeds(seed, Stream.EVALUATE, num_episodes, start=first)
-        stack = self.config.frame_stack or self._spec.frame_stack
+        stack = self.config.frame_stack or self._spec.default_frame_stack
         played = play_episodes(policy, self._evaluation_env, seeds=seeds, frame_stack=stack)
         episodes = list(played)
         for episode in episodes:

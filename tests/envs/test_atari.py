@@ -130,7 +130,7 @@ def test_large_seeds_are_folded_to_31_bits():
 
 
 def test_reset_answers_in_the_order_of_the_indices():
-    env = started("breakout", 3)
+    env = started("freeway", 3)
     frames = env.reset(np.array([2, 0]), np.array([7, SEED_OF_30_NOOPS]))
     first = env.reset(np.array([0, 1]), np.array([7, SEED_OF_30_NOOPS]))
     np.testing.assert_array_equal(frames, first)
