@@ -1,9 +1,9 @@
 """A trained agent to call from anywhere: no Ray, no environment, five lines of code.
 
-    from rllib_ez import Agent
+from rllib_ez import Agent
 
-    agent = Agent.load("runs/cartpole")
-    action = agent.act(observation)
+agent = Agent.load("runs/cartpole")
+action = agent.act(observation)
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from rllib_ez.errors import ObservationError
 
 
 class Agent:
-    """Network and search of a checkpoint. Acting is greedy and repeatable: same input, same action."""
+    """Network and search of a checkpoint. It acts greedily: same input, same action."""
 
     def __init__(self, card: AgentCard, model: InferenceModel) -> None:
         self.card = card
@@ -93,9 +93,7 @@ class Agent:
 
     def policy(self, stacks: np.ndarray, seeds: np.ndarray, steps: np.ndarray) -> np.ndarray:
         """The form that `envs.play_episodes` takes: actions [B] for stacks [B, L, *frame]."""
-        columns = np.stack((seeds, steps), axis=1)
-        roots = search_seeds(self.card.seed, Stream.EVALUATE, columns)
-        return self._actor.exploit(stacks, seeds=roots).action
+        return self._actor.play(stacks, seeds, steps, seed=self.card.seed)
 
     def _single(self, observation: npt.ArrayLike) -> np.ndarray:
         array = np.asarray(observation)

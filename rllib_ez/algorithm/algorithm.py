@@ -17,10 +17,10 @@ from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, LEARNER_RESULTS
 
 import rllib_ez
 from rllib_ez.algorithm.config import EfficientZeroConfig
-from rllib_ez.algorithm.env_runner import EPISODES_PER_RUNNER
 from rllib_ez.algorithm.learner import STEP_RESULTS
 from rllib_ez.algorithm.pipeline import Pipeline, keep_torch_fast
 from rllib_ez.core.agent_card import FOLDER, AgentCard, write_agent
+from rllib_ez.core.random import EPISODES_PER_RUNNER
 from rllib_ez.core.types import Segment, TrainBatch
 from rllib_ez.errors import CheckpointError
 
@@ -34,7 +34,7 @@ def inference_weights(learner: Learner) -> Weights:
     return {name: tensor.detach().to("cpu", copy=True) for name, tensor in state.items()}
 
 
-class EfficientZero(Algorithm):  # type: ignore[misc]
+class EfficientZero(Algorithm):
     """One round collects `rollout_fragment_length` steps per environment and pays the updates."""
 
     @classmethod
@@ -47,9 +47,9 @@ class EfficientZero(Algorithm):  # type: ignore[misc]
         super().setup(config)
         keep_torch_fast()
         spec = self.config.env_spec()
-        self._frame_dtype = str(spec.frame_space.dtype)
+        self._frame_dtype = str(spec.frame_dtype)
         self.pipeline = Pipeline(self.config, spec)
-        self._weights = self._learner_weights()
+        self._weights = self.learner_weights()
         self.pipeline.set_target(self._weights)
 
     def training_step(self) -> None:
@@ -58,8 +58,8 @@ class EfficientZero(Algorithm):  # type: ignore[misc]
         while self.pipeline.updates_due() > 0:
             self._learn(self.pipeline.next_batches())
             if self.pipeline.target_is_due:
-                self.pipeline.set_target(self._learner_weights())
-        self._weights = self._learner_weights()
+                self.pipeline.set_target(self.learner_weights())
+        self._weights = self.learner_weights()
         self._log_pipeline()
 
     def _collect(self) -> list[Segment]:
@@ -82,7 +82,7 @@ class EfficientZero(Algorithm):  # type: ignore[misc]
         return segments
 
     def _close_lost_episodes(self, segments: list[Segment]) -> None:
-        """Ends the episodes of runners that did not answer: they begin others when they are back."""
+        """Ends the episodes of runners that did not answer: they begin others once back."""
         answered = {segment.episode_id // EPISODES_PER_RUNNER for segment in segments}
         open_episodes = self.pipeline.replay.open_episodes
         lost = [e for e in open_episodes if e // EPISODES_PER_RUNNER not in answered]
@@ -102,7 +102,8 @@ class EfficientZero(Algorithm):  # type: ignore[misc]
             self.pipeline.learned(result.pop(STEP_RESULTS))
         self.metrics.aggregate(results, key=LEARNER_RESULTS)
 
-    def _learner_weights(self) -> Weights:
+    def learner_weights(self) -> Weights:
+        """A copy of what acting needs of the network as it is now; what `Agent` takes."""
         results = self.learner_group.foreach_learner(inference_weights)
         return next(result.get() for result in results)
 
@@ -152,7 +153,7 @@ class EfficientZero(Algorithm):  # type: ignore[misc]
         shutil.rmtree(draft, ignore_errors=True)
         try:
             super().save_to_path(draft, **kwargs)
-            write_agent(draft / FOLDER, self.agent_card(), self._learner_weights())
+            write_agent(draft / FOLDER, self.agent_card(), self.learner_weights())
             sync_to_disk(draft)
             move_into_place(draft, target)
         except OSError as error:
@@ -177,7 +178,7 @@ class EfficientZero(Algorithm):  # type: ignore[misc]
             )
         super().restore_from_path(path, *args, **kwargs)
         keep_torch_fast()
-        self._weights = self._learner_weights()
+        self._weights = self.learner_weights()
 
     def agent_card(self) -> AgentCard:
         """What `Agent.load` needs to know."""

@@ -75,7 +75,7 @@ def flat_defaults() -> dict[str, Any]:
     return defaults
 
 
-# RLlib's own settings that mean something here (others have no effect, so they are refused by the CLI).
+# RLlib's own settings that mean something here; the CLI refuses all others.
 RLLIB_SETTINGS = {
     "num_env_runners": 0,
     "num_learners": 0,
@@ -206,7 +206,7 @@ class EfficientZeroConfig(AlgorithmConfig):
         )
 
     def resolved_env(self) -> Any:
-        """The environment as `envs.make_env` takes it: an id, or a callable registered with Tune."""
+        """The environment as `envs.make_env` takes it: an id, or what Tune has registered."""
         from ray.tune.registry import ENV_CREATOR, _global_registry
 
         if isinstance(self.env, str) and _global_registry.contains(ENV_CREATOR, self.env):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import gymnasium
@@ -21,62 +21,30 @@ from ray.rllib.utils.checkpoints import Checkpointable
 from rllib_ez.algorithm.config import EfficientZeroConfig
 from rllib_ez.algorithm.metrics import log_episode, log_steps
 from rllib_ez.algorithm.pipeline import keep_torch_fast, pick_device
+from rllib_ez.algorithm.tracks import Game, Track
 from rllib_ez.core.acting import Actor, FrameStacks, temperature_at
 from rllib_ez.core.clock import StageClock
 from rllib_ez.core.inference import InferenceModel
-from rllib_ez.core.random import Stream, episode_seeds, generator, search_seeds
+from rllib_ez.core.random import (
+    EPISODES_PER_RUNNER,
+    Stream,
+    episode_seeds,
+    evaluation_seeds,
+    generator,
+    search_seeds,
+)
 from rllib_ez.core.types import Segment
-from rllib_ez.envs import EpisodeResult, VectorEnv, VectorStep, make_env, play_episodes
-
-EPISODES_PER_RUNNER = 2**40  # episode ids of runner i start at i times this
-MAX_EVALUATION_ENVS = 32
-
-
-@dataclass(slots=True)
-class Game:
-    """One environment since its last reset: enough to find it again after a stop."""
-
-    seed: int = 0
-    actions: list[int] = field(default_factory=list)
-    score: float = 0.0
+from rllib_ez.envs import (
+    MAX_EVALUATION_ENVS,
+    EpisodeResult,
+    VectorEnv,
+    VectorStep,
+    make_env,
+    play_episodes,
+)
 
 
-@dataclass(slots=True)
-class Track:
-    """The steps of one episode that have not been handed out yet."""
-
-    episode_id: int
-    is_first: bool = True
-    frames: list[np.ndarray] = field(default_factory=list)
-    action: list[int] = field(default_factory=list)
-    reward: list[float] = field(default_factory=list)
-    visit_probs: list[np.ndarray] = field(default_factory=list)
-    root_value: list[float] = field(default_factory=list)
-
-    def cut(
-        self, update: int, *, final: np.ndarray | None = None, terminated: bool = False
-    ) -> Segment:
-        """Hands out what is there; with `final`, the final observation, the episode is over."""
-        frames = self.frames if final is None else [*self.frames, final]
-        segment = Segment(
-            episode_id=self.episode_id,
-            is_first=self.is_first,
-            frames=np.stack(frames),
-            action=np.array(self.action, np.int32),
-            reward=np.array(self.reward, np.float32),
-            visit_probs=np.stack(self.visit_probs),
-            root_value=np.array(self.root_value, np.float32),
-            terminated=terminated,
-            truncated=final is not None and not terminated,
-            collected_at_update=update,
-        )
-        for kept in (self.frames, self.action, self.reward, self.visit_probs, self.root_value):
-            kept.clear()
-        self.is_first = False
-        return segment
-
-
-class MCTSEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
+class MCTSEnvRunner(EnvRunner, Checkpointable):
     """Acts by search. Without a seedable environment nothing here is random twice."""
 
     def __init__(self, *, config: EfficientZeroConfig, **kwargs: Any) -> None:
@@ -89,10 +57,13 @@ class MCTSEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
         self._num_episodes = 0
         self._num_games = 0
         self._spec = config.env_spec()
+        self._frame_stack = config.model_config_for(self._spec).frame_stack
         self._evaluation_env: VectorEnv | None = None
         self.make_module()
         has_env = not config.in_evaluation and (
-            self.worker_index > 0 or config.num_env_runners == 0 or config.create_env_on_local_worker
+            self.worker_index > 0
+            or config.num_env_runners == 0
+            or config.create_env_on_local_worker
         )
         if has_env:
             self.make_env()
@@ -119,9 +90,9 @@ class MCTSEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
         envs = self.env.num_envs
         self._stacks = FrameStacks(
             envs,
-            config.frame_stack or spec.default_frame_stack,
+            self._frame_stack,
             spec.frame_space.shape,
-            spec.frame_space.dtype,
+            spec.frame_dtype,
         )
         self._games = [Game() for _ in range(envs)]
         self._tracks = [self._new_track() for _ in range(envs)]
@@ -141,11 +112,13 @@ class MCTSEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
     def get_spaces(self) -> dict[str, tuple[gymnasium.Space, gymnasium.Space]]:
         """Observation and action space: an observation is a stack of frames, [L, *frame]."""
         frame = self._spec.frame_space
-        stack = self.config.frame_stack or self._spec.default_frame_stack
+        stack = self._frame_stack
         observation = gymnasium.spaces.Box(
-            np.repeat(frame.low[None], stack, 0), np.repeat(frame.high[None], stack, 0), dtype=frame.dtype
+            np.repeat(frame.low[None], stack, 0),
+            np.repeat(frame.high[None], stack, 0),
+            dtype=self._spec.frame_dtype.type,
         )
-        spaces = (observation, gymnasium.spaces.Discrete(self._spec.num_actions))
+        spaces: tuple[Any, Any] = (observation, gymnasium.spaces.Discrete(self._spec.num_actions))
         return {
             INPUT_ENV_SPACES: spaces,
             INPUT_ENV_SINGLE_SPACES: spaces,
@@ -230,7 +203,7 @@ class MCTSEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
                 ),
                 rng=rng,
             )
-        return action, result.visit_probs, result.root_value
+        return action, result.policy, result.root_value
 
     def _arrive(self, step: VectorStep) -> list[Segment]:
         """Takes in what the environments answered; ends and begins episodes."""
@@ -240,9 +213,7 @@ class MCTSEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
         for index in ended:
             track = self._tracks[index]
             terminated = bool(step.terminated[index])
-            segments.append(
-                track.cut(self.update, final=step.frames[index], terminated=terminated)
-            )
+            segments.append(track.cut(self.update, final=step.frames[index], terminated=terminated))
             self._tracks[index] = self._new_track()
         self._stacks.start(ended, step.frames[ended])  # a lost life: the game plays on
         over = np.flatnonzero(step.needs_reset)
@@ -272,14 +243,9 @@ class MCTSEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
             envs = min(num_episodes, MAX_EVALUATION_ENVS)
             self._evaluation_env = self._new_env(envs, training=False)
         seed = self.config.seed
-        first = (self.worker_index or 1) * EPISODES_PER_RUNNER
-
-        def policy(stacks: np.ndarray, seeds: np.ndarray, steps: np.ndarray) -> np.ndarray:
-            roots = search_seeds(seed, Stream.EVALUATE, np.stack((seeds, steps), axis=1))
-            return self.actor.exploit(stacks, seeds=roots).action
-
-        seeds = episode_seeds(seed, Stream.EVALUATE, num_episodes, start=first)
-        stack = self.config.frame_stack or self._spec.default_frame_stack
+        policy = partial(self.actor.play, seed=seed)
+        seeds = evaluation_seeds(seed, num_episodes, runner=self.worker_index or 1)
+        stack = self._frame_stack
         played = play_episodes(policy, self._evaluation_env, seeds=seeds, frame_stack=stack)
         episodes = list(played)
         for episode in episodes:
@@ -292,7 +258,7 @@ class MCTSEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
         for name, seconds in self.clock.seconds.items():
             self.metrics.log_value(("stage_seconds", name), seconds, reduce="lifetime_sum")
         self.clock.seconds.clear()
-        return self.metrics.reduce()  # type: ignore[no-any-return]
+        return self.metrics.reduce()
 
     def get_state(
         self,
@@ -323,14 +289,14 @@ class MCTSEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
         self.update = state.get("update", self.update)
         if "games" in state and self.env is not None and len(state["games"]) == self.env.num_envs:
             self._num_vector_steps, self._num_episodes, self._num_games = state["counters"]
-            self._games = [Game(seed, actions.tolist(), score) for seed, actions, score in state["games"]]
+            self._games = [Game(seed, acts.tolist(), score) for seed, acts, score in state["games"]]
             self._tracks = [Track(number, is_first) for number, is_first in state["tracks"]]
             self._play_again()
             if zlib.crc32(self._stacks.stacks.tobytes()) != state["stacks_crc"]:
                 self._give_up_games()
 
     def _play_again(self) -> None:
-        """Brings every environment to where its game stood: reset by seed, then the same actions."""
+        """Brings each environment to where its game stood: reset by seed, then the same actions."""
         longest = max(len(game.actions) for game in self._games)
         starts = np.array([longest - len(game.actions) for game in self._games])
         for now in range(longest + 1):

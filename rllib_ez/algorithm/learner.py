@@ -22,7 +22,7 @@ from rllib_ez.core.types import TrainBatch
 STEP_RESULTS = "_step_results"  # private key of the update's result: a list of StepResult
 
 
-class EfficientZeroLearner(TorchLearner):  # type: ignore[misc]
+class EfficientZeroLearner(TorchLearner):
     """Takes ready-made batches, returns losses and priorities."""
 
     def build(self) -> None:
@@ -50,7 +50,7 @@ class EfficientZeroLearner(TorchLearner):  # type: ignore[misc]
         self._log(results, num_samples=sum(len(batch.is_weight) for batch in batches))
         reduced = self.metrics.reduce()
         reduced[STEP_RESULTS] = results
-        return reduced  # type: ignore[no-any-return]
+        return reduced
 
     def _update_once(self, batch: TrainBatch) -> StepResult:
         module = self.module[DEFAULT_MODULE_ID]
@@ -87,7 +87,7 @@ class EfficientZeroLearner(TorchLearner):  # type: ignore[misc]
         """RLlib's state, and the number of updates."""
         state = super().get_state(*args, **kwargs)
         state["num_updates"] = self.num_updates
-        return state  # type: ignore[no-any-return]
+        return state
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Restores `get_state`; also into a learner that has gone further (a rollback)."""

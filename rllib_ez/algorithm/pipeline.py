@@ -29,7 +29,7 @@ from rllib_ez.errors import CheckpointError
 
 
 def prepare_rllib(config: AlgorithmConfig) -> None:
-    """Sets what RLlib needs to leave weights, states and timing to us (shared/reference/RLLIB.md)."""
+    """Sets what RLlib needs to leave weights, states and timing to us."""
     config._dont_auto_sync_env_runner_states = True
     config.merge_env_runner_states = False
     config.broadcast_env_runner_states = True
@@ -54,7 +54,7 @@ def pick_device(name: str) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-class Pipeline(Checkpointable):  # type: ignore[misc]
+class Pipeline(Checkpointable):
     """Replay, reanalyse and the count of what is due, in the driver's process."""
 
     def __init__(self, config: EfficientZeroConfig, spec: EnvSpec) -> None:
@@ -69,7 +69,7 @@ class Pipeline(Checkpointable):  # type: ignore[misc]
         self.replay = Replay(
             config.stage(ReplayConfig),
             frame_shape=model.frame_shape,
-            frame_dtype=spec.frame_space.dtype,
+            frame_dtype=spec.frame_dtype,
             num_actions=spec.num_actions,
             frame_stack=model.frame_stack,
             unroll_steps=targets.unroll_steps,

@@ -17,7 +17,7 @@ from rllib_ez.core.networks import EfficientZeroModel
 from rllib_ez.core.random import Stream, generator
 
 
-class EfficientZeroRLModule(TorchRLModule, InferenceOnlyAPI):  # type: ignore[misc]
+class EfficientZeroRLModule(TorchRLModule, InferenceOnlyAPI):
     """Holds the model; `_forward_train` is the whole unroll, so that DDP sees all of it.
 
     `observation_space` is that of a frame stack, [L, *frame].

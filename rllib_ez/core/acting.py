@@ -11,6 +11,7 @@ import numpy as np
 
 from rllib_ez.core.config import SearchConfig
 from rllib_ez.core.inference import InferenceModel
+from rllib_ez.core.random import Stream, search_seeds
 from rllib_ez.core.search import sample_actions, search
 from rllib_ez.core.types import SearchResult
 
@@ -53,10 +54,12 @@ class Actor:
     def explore(
         self, stacks: np.ndarray, *, seeds: np.ndarray, temperature: float, rng: np.random.Generator
     ) -> tuple[np.ndarray, SearchResult]:
-        """Searches with root noise and draws actions [B] i64 from the visits."""
+        """Searches with root noise; draws actions [B] i64 from the visits (Gumbel: no draw)."""
         result = search(
             self.model, self.model.root(stacks), config=self.config, seeds=seeds, root_noise=True
         )
+        if self.config.search_method == "gumbel":
+            return result.action, result
         return sample_actions(result.visit_counts, temperature=temperature, rng=rng), result
 
     def exploit(
@@ -71,3 +74,17 @@ class Actor:
             legal=legal,
             root_noise=False,
         )
+
+    def play(
+        self, stacks: np.ndarray, episodes: np.ndarray, steps: np.ndarray, *, seed: int
+    ) -> np.ndarray:
+        """Evaluation's actions [B]: they depend on the run's seed, the episode's and the step.
+
+        Args:
+            stacks: [B, L, *frame].
+            episodes: [B] i64, the seeds of the episodes.
+            steps: [B] i64, steps since each began.
+            seed: of the run.
+        """
+        roots = search_seeds(seed, Stream.EVALUATE, np.stack((episodes, steps), axis=1))
+        return self.exploit(stacks, seeds=roots).action

@@ -67,6 +67,10 @@ class SearchConfig:
 
     num_simulations: int = 50  # expansions per root, >= 1
     discount: float = 0.997  # per env step, after frame skip; (0, 1]
+    search_method: str = "puct"  # "puct" (the paper's) or "gumbel" (few simulations suffice)
+    max_considered_actions: int = 16  # gumbel: actions tried at the root, >= 1
+    gumbel_c_visit: float = 50.0  # gumbel: weight of Q against the prior, at no visits
+    gumbel_c_scale: float = 0.1  # gumbel: the same, per visit
     pb_c_init: float = 1.25  # weight of the prior, c1 of PUCT
     pb_c_base: float = 19652.0  # c2 of PUCT: the prior's weight grows past this many visits
     min_max_delta: float = 0.01  # smallest spread that Q is normalised by, in reward units
@@ -77,6 +81,12 @@ class SearchConfig:
     def __post_init__(self) -> None:
         _check(self.num_simulations >= 1, "num_simulations", ">= 1", self.num_simulations)
         _check(0 < self.discount <= 1, "discount", "in (0, 1]", self.discount)
+        known = self.search_method in ("puct", "gumbel")
+        _check(known, "search_method", "'puct' or 'gumbel'", self.search_method)
+        considered = self.max_considered_actions
+        _check(considered >= 1, "max_considered_actions", ">= 1", considered)
+        for name in ("gumbel_c_visit", "gumbel_c_scale"):
+            _check(getattr(self, name) >= 0, name, ">= 0", getattr(self, name))
         _check(self.pb_c_init >= 0, "pb_c_init", ">= 0", self.pb_c_init)
         _check(self.pb_c_base > 0, "pb_c_base", "> 0", self.pb_c_base)
         _check(self.min_max_delta > 0, "min_max_delta", "> 0", self.min_max_delta)

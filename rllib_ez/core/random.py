@@ -15,6 +15,7 @@ from numba import njit
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 MIX1 = np.uint64(0xBF58476D1CE4E5B9)
 MIX2 = np.uint64(0x94D049BB133111EB)
+EPISODES_PER_RUNNER = 2**40  # numbers of the episodes of env runner i start at i times this
 
 
 class Stream(IntEnum):
@@ -55,6 +56,12 @@ def episode_seeds(seed: int, stream: Stream, count: int, *, start: int = 0) -> l
     """Seeds for `count` environment episodes, numbered from `start`; each fits 31 bits."""
     drawn = search_seeds(seed, stream, np.arange(start, start + count))
     return [int(value >> np.uint64(33)) for value in drawn]
+
+
+def evaluation_seeds(seed: int, count: int, *, runner: int = 1) -> list[int]:
+    """Seeds of the first `count` evaluation episodes: the same at every evaluation of a run."""
+    first = runner * EPISODES_PER_RUNNER
+    return episode_seeds(seed, Stream.EVALUATE, count, start=first)
 
 
 @njit("uint64(uint64)", cache=True, nogil=True)  # type: ignore[untyped-decorator]

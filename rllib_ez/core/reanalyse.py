@@ -22,7 +22,7 @@ from rllib_ez.core.search import search
 class FreshTargets:
     """What the target network's search says of M positions."""
 
-    policy: np.ndarray  # [M, A] f32, visit probabilities
+    policy: np.ndarray  # [M, A] f32, see SearchResult.policy
     root_value: np.ndarray  # [M] f32, mean of the search's returns
     network_value: np.ndarray  # [M] f32, the value head alone
 
@@ -69,7 +69,7 @@ class Reanalyser:
         result = search(
             self.model, root, config=self.config, seeds=seeds, root_noise=self.root_noise
         )
-        return FreshTargets(result.visit_probs, result.root_value, result.network_value)
+        return FreshTargets(result.policy, result.root_value, result.network_value)
 
 
 class Positions(Protocol):

@@ -36,7 +36,8 @@ class StepOutput:
 class SearchResult:
     """What one search concluded about each root."""
 
-    action: np.ndarray  # [B] i64, the most visited action (lowest index on a tie)
+    action: np.ndarray  # [B] i64, to play: the most visited (PUCT), the winner (Gumbel)
+    policy: np.ndarray  # [B, A] f32, what the policy is taught: visit_probs, or the improved policy
     visit_counts: np.ndarray  # [B, A] i32, rows sum to num_simulations
     visit_probs: np.ndarray  # [B, A] f32, rows sum to 1, exactly 0 where illegal
     root_value: np.ndarray  # [B] f32, a return, in reward units

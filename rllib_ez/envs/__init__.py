@@ -2,7 +2,7 @@
 
 from rllib_ez.envs.atari import ATARI_100K_GAMES, Atari100kVectorEnv
 from rllib_ez.envs.gym import GymVectorEnv
-from rllib_ez.envs.play import EpisodeResult, play_episodes
+from rllib_ez.envs.play import MAX_EVALUATION_ENVS, EpisodeResult, play_episodes
 from rllib_ez.envs.registry import EnvSpec, describe, make_env
 from rllib_ez.envs.toy import (
     DelayedCatch,
@@ -15,6 +15,7 @@ from rllib_ez.envs.vector import VectorEnv, VectorStep
 
 __all__ = [
     "ATARI_100K_GAMES",
+    "MAX_EVALUATION_ENVS",
     "Atari100kVectorEnv",
     "DelayedCatch",
     "DelayedChain",

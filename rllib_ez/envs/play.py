@@ -10,6 +10,7 @@ import numpy as np
 from rllib_ez.core.acting import FrameStacks
 from rllib_ez.envs.vector import VectorEnv
 
+MAX_EVALUATION_ENVS = 32  # more episodes than this take turns
 # stacks [M, L, *frame], episode seeds [M], steps so far [M] -> actions [M]
 Policy = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
@@ -51,7 +52,7 @@ def play_episodes(
         frame_stack: L.
         on_step: called after each step, to draw.
     """
-    shape, dtype = env.frame_space.shape, env.frame_space.dtype
+    shape, dtype = env.frame_space.shape, np.dtype(str(env.frame_space.dtype))
     stacks = FrameStacks(env.num_envs, frame_stack, shape, dtype)
     queue = list(reversed(seeds))
     everyone = np.arange(env.num_envs)

@@ -17,6 +17,7 @@ from typing import Any
 
 import ale_py
 import gymnasium
+import numpy as np
 from gymnasium.spaces import Box
 
 from rllib_ez.envs.atari import Atari100kVectorEnv, is_game, rom_name
@@ -41,6 +42,16 @@ class EnvSpec:
     is_atari: bool
     default_frame_stack: int  # 4 for Atari, else 1
     default_discount: float  # per env step, after frame skip
+
+    @property
+    def frame_dtype(self) -> np.dtype:
+        """Of one frame: uint8 or f32."""
+        return frame_dtype(self.frame_space)
+
+
+def frame_dtype(space: Box) -> np.dtype:
+    """The dtype of a Box; gymnasium's own annotation admits None."""
+    return np.dtype(str(space.dtype))
 
 
 def make_env(

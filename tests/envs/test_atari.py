@@ -62,9 +62,10 @@ def play_until(env: Atari100kVectorEnv, stop) -> list:
     return steps
 
 
-def test_frames_and_scores_follow_the_rules_written_out():
-    env, twin = started("ms_pacman"), SlowAtari("ms_pacman", seed=SEED_OF_12_NOOPS, noops=12)
-    for action in np.random.default_rng(0).integers(0, 9, 80).tolist():
+@pytest.mark.parametrize("game", ["seaquest", "breakout"])  # both obey from the first step on
+def test_frames_and_scores_follow_the_rules_written_out(game: str):
+    env, twin = started(game), SlowAtari(game, seed=SEED_OF_12_NOOPS, noops=12)
+    for action in np.random.default_rng(0).integers(0, 4, 80).tolist():
         step = env.step(np.array([action]))
         frame, score = twin.step(action)
         np.testing.assert_allclose(step.frames[0], frame, atol=0.51)
@@ -192,6 +193,13 @@ def test_the_frame_limit_counts_emulator_frames_and_truncates():
     steps = play_until(started("pong", max_episode_frames=40), lambda step: step.needs_reset[0])
     last = steps[-1]
     assert (len(steps), last.truncated[0], last.terminated[0]) == (10, True, False)
+
+
+def test_a_life_lost_at_the_limit_counts_as_an_end_and_not_as_a_cut():
+    steps_to_loss = len(play_until(started("breakout"), lambda step: step.terminated[0]))
+    env = started("breakout", max_episode_frames=4 * steps_to_loss)
+    last = play_until(env, lambda step: step.needs_reset[0])[-1]
+    assert (last.terminated[0], last.truncated[0]) == (True, False)
 
 
 def test_the_last_frame_before_the_limit_is_not_blurred():

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from rllib_ez.core.config import SearchConfig
 from rllib_ez.core.inference import RootEstimate, SearchModel
 from rllib_ez.core.random import dirichlet
-from rllib_ez.core.search.kernels import expand_and_backup, root_visit_counts, select
+from rllib_ez.core.search.kernels import expand_and_backup, root_visit_counts
+from rllib_ez.core.search.methods import Gumbel, Method, Puct
 from rllib_ez.core.search.tree import ROOT, Tree
 from rllib_ez.core.types import SearchResult
 
@@ -26,17 +27,17 @@ def search(
     legal: NDArray[np.bool_] | None = None,
     root_noise: bool,
 ) -> SearchResult:
-    """Searches each root by PUCT with EfficientZero's value prefix.
+    """Searches each root with EfficientZero's value prefix, by PUCT or by Gumbel.
 
     Row b of the result is a function of row b of the arguments alone.
 
     Args:
         model: imagines steps.
         root: the network's view of the B roots.
-        config: how hard to search.
+        config: how hard to search, and how.
         seeds: [B] u64, for root noise and ties.
         legal: [B, A] bool, at least one per row; None: all are.
-        root_noise: mix Dirichlet noise into the root's prior (to explore).
+        root_noise: explore: Dirichlet noise in the root's prior (PUCT), Gumbel noise (Gumbel).
 
     Returns:
         The visit counts and what follows from them.
@@ -49,11 +50,24 @@ def search(
     if not legal.any(axis=1).all():
         row = int(np.argmin(legal.any(axis=1)))
         raise ValueError(f"legal must allow at least one action per root, got none in row {row}")
-    prior = root_prior(root.prior, legal, config=config, seeds=seeds, noise=root_noise)
+    by_puct = config.search_method == "puct"
+    noise = root_noise and by_puct
+    prior = root_prior(root.prior, legal, config=config, seeds=seeds, noise=noise)
     nodes = config.num_simulations + 1
     tree = Tree.plant(prior=prior, value=root.value, legal=legal, seed=seeds, nodes=nodes)
-    simulate(model, tree, root, config=config)
-    return summarise(tree, network_value=root.value)
+    method: Method = Puct(tree, config) if by_puct else Gumbel(tree, config, noise=root_noise)
+    simulate(model, tree, root, config=config, method=method)
+    counts = root_visit_counts(tree.child, tree.visits)
+    action, policy = method.conclude(counts)
+    # The root value is the mean over the network's own value and every backed-up return.
+    return SearchResult(
+        action=action,
+        policy=policy,
+        visit_counts=counts,
+        visit_probs=(counts / counts.sum(axis=1, keepdims=True)).astype(np.float32),
+        root_value=(tree.value_sum[:, ROOT] / tree.visits[:, ROOT]).astype(np.float32),
+        network_value=root.value,
+    )
 
 
 def root_prior(
@@ -74,64 +88,36 @@ def root_prior(
     return masked.astype(np.float32)
 
 
-def exploration_weights(config: SearchConfig) -> np.ndarray:
-    """[N + 1] f64: the factor of the prior at a node with n visits, n = 0 .. N.
-
-    sqrt(n) * (pb_c_init + log((n + pb_c_base + 1) / pb_c_base))
-    """
-    n = np.arange(config.num_simulations + 2, dtype=np.float64)
-    weight = config.pb_c_init + np.log((n + config.pb_c_base + 1) / config.pb_c_base)
-    return np.asarray(np.sqrt(n) * weight)
-
-
-def simulate(model: SearchModel, tree: Tree, root: RootEstimate, *, config: SearchConfig) -> None:
+def simulate(
+    model: SearchModel, tree: Tree, root: RootEstimate, *, config: SearchConfig, method: Method
+) -> None:
     """Grows every tree by `num_simulations` nodes, one network call per simulation."""
     batch, nodes = tree.visits.shape
     device = root.latent.device
-    rows = torch.arange(batch, device=device)
+    rows = np.arange(batch)
     latents = torch.empty((nodes, *root.latent.shape), device=device)
     memories = torch.zeros((2, nodes, batch, model.memory_size), device=device)
     latents[ROOT] = root.latent
     flat_latents, flat_memories = latents.flatten(0, 1), memories.flatten(1, 2)
-    exploration = exploration_weights(config)
     leaf_parent = np.zeros(batch, np.int32)
     leaf_action = np.zeros(batch, np.int64)
-    seeds = tree.seed
     for simulation in range(config.num_simulations):
-        select(
-            tree.child, tree.prior, tree.visits, tree.value_sum, tree.reward, tree.q_bounds,
-            tree.legal, seeds, exploration, config.discount, config.min_max_delta, simulation,
-            leaf_parent, leaf_action,
-        )  # fmt: skip
-        index = torch.from_numpy(leaf_parent.astype(np.int64)).to(device) * batch + rows
+        method.select(simulation, leaf_parent, leaf_action)
+        index = torch.from_numpy(leaf_parent.astype(np.int64) * batch + rows).to(device)
         # The LSTM forgets where the prefix starts anew: at parents whose depth is a multiple.
-        kept = tree.depth[np.arange(batch), leaf_parent] % config.lstm_horizon != 0
-        memory = flat_memories[:, index] * torch.from_numpy(kept).to(device)[None, :, None]
-        out = model.step(flat_latents[index], memory, torch.from_numpy(leaf_action))
+        kept = tree.depth[rows, leaf_parent] % config.lstm_horizon != 0
+        memory = flat_memories.index_select(1, index)
+        memory *= torch.from_numpy(kept).to(device)[None, :, None]
+        out = model.step(flat_latents.index_select(0, index), memory, torch.from_numpy(leaf_action))
         node = simulation + 1
         latents[node] = out.latent
         memories[:, node] = out.memory
+        tree.raw_value[:, node] = out.value
         expand_and_backup(
             tree.child, tree.prior, tree.parent, tree.depth, tree.visits, tree.value_sum,
             tree.value_prefix, tree.reward, tree.q_bounds, config.discount, config.lstm_horizon,
             node, leaf_parent, leaf_action, out.prior, out.value_prefix, out.value,
         )  # fmt: skip
-
-
-def summarise(tree: Tree, *, network_value: np.ndarray) -> SearchResult:
-    """Reads the roots: visit counts, and the mean of all returns seen there.
-
-    The root value is the mean over the network's own value and every backed-up return.
-    """
-    counts = root_visit_counts(tree.child, tree.visits)
-    probs = counts / counts.sum(axis=1, keepdims=True)
-    return SearchResult(
-        action=counts.argmax(axis=1),
-        visit_counts=counts,
-        visit_probs=probs.astype(np.float32),
-        root_value=(tree.value_sum[:, ROOT] / tree.visits[:, ROOT]).astype(np.float32),
-        network_value=network_value,
-    )
 
 
 def sample_actions(

@@ -20,6 +20,7 @@ class Tree:
     depth: np.ndarray  # [B, N] i32, 0 at the root
     visits: np.ndarray  # [B, N] i32, the expansion counts as the first
     value_sum: np.ndarray  # [B, N] f64, returns from here, `visits` of them
+    raw_value: np.ndarray  # [B, N] f64, the network's value when expanded
     value_prefix: np.ndarray  # [B, N] f64, rewards since the last reset, up to here
     reward: np.ndarray  # [B, N] f64, of the edge that leads here
     q_bounds: np.ndarray  # [B, 2] f64, lowest and highest Q of the tree's edges
@@ -47,6 +48,7 @@ class Tree:
             depth=np.zeros((batch, nodes), np.int32),
             visits=np.zeros((batch, nodes), np.int32),
             value_sum=np.zeros((batch, nodes)),
+            raw_value=np.zeros((batch, nodes)),
             value_prefix=np.zeros((batch, nodes)),
             reward=np.zeros((batch, nodes)),
             q_bounds=np.tile(np.array([np.inf, -np.inf]), (batch, 1)),
@@ -56,4 +58,5 @@ class Tree:
         tree.prior[:, ROOT] = prior
         tree.visits[:, ROOT] = 1
         tree.value_sum[:, ROOT] = value
+        tree.raw_value[:, ROOT] = value
         return tree

@@ -1,0 +1,42 @@
+"""The `ez` command: train, evaluate, play, info."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import rllib_ez
+from cli.evaluate import evaluate
+from cli.info import info
+from cli.play import play
+from cli.train import train
+
+app = typer.Typer(
+    name="ez",
+    help="EfficientZero on Ray RLlib. Start with: ez train --env cartpole",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_show_locals=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def show_version(wanted: bool) -> None:
+    """Prints the version and leaves."""
+    if wanted:
+        typer.echo(f"rllib_ez {rllib_ez.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def ez(
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show it.")
+    ] = False,
+) -> None:
+    """EfficientZero on Ray RLlib. Start with: [bold]ez train --env cartpole[/]"""
+
+
+for command in (train, evaluate, play, info):
+    app.command()(command)

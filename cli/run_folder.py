@@ -1,0 +1,100 @@
+"""A run's folder: config.yaml, progress.jsonl, curve.png, tensorboard/, checkpoint_<env steps>/."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from cli.plan import FILE, Plan
+from rllib_ez.core.agent_card import find_agent
+from rllib_ez.errors import CheckpointError, SettingError
+
+PROGRESS = "progress.jsonl"
+CURVE = "curve.png"
+TENSORBOARD = "tensorboard"
+KEEP = 2  # checkpoints
+
+
+def new_run_folder(out: Path | None, plan: Plan) -> Path:
+    """Makes the folder of a new run.
+
+    Raises:
+        SettingError: it holds a run already, or is no folder.
+    """
+    if out is None:
+        name = plan.env.replace("/", "-").replace(":", "-")
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        out = Path("runs") / f"{name}-{plan.settings['seed']}-{stamp}"
+    if (out / FILE).exists():
+        raise SettingError(
+            f"out must be a new folder, got {str(out)!r}, which holds a run; "
+            f"to go on with it: ez train --resume {out}"
+        )
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingError(f"out must be a folder that can be made, got {error}") from error
+    plan.write(out)
+    return out
+
+
+def checkpoint_path(folder: Path, env_steps: int) -> Path:
+    """Where the checkpoint after so many env steps belongs; names sort by age."""
+    return folder / f"checkpoint_{env_steps:09d}"
+
+
+def drop_old_checkpoints(folder: Path) -> None:
+    """Keeps the newest ones."""
+    for old in sorted(folder.glob("checkpoint_*"))[:-KEEP]:
+        shutil.rmtree(old)
+
+
+def checkpoint_to_resume(path: Path) -> tuple[Path, Path]:
+    """The run's folder and the checkpoint, from either.
+
+    Raises:
+        CheckpointError: nothing there to go on from.
+    """
+    checkpoint = find_agent(path).parent
+    folder = checkpoint.absolute().parent
+    if not (folder / FILE).is_file():
+        raise CheckpointError(
+            f"a checkpoint must lie in its run's folder, beside {FILE}, got {str(checkpoint)!r}"
+        )
+    return (path if checkpoint != path else checkpoint.parent), checkpoint
+
+
+def set_newer_aside(folder: Path, checkpoint: Path) -> list[Path]:
+    """Renames checkpoints newer than the one resumed from, so that they do not count as newest."""
+    moved = []
+    for newer in sorted(folder.glob("checkpoint_*")):
+        if newer.name > checkpoint.name:
+            aside = newer.with_name(f"set_aside_{newer.name}_{time.strftime('%Y%m%d-%H%M%S')}")
+            newer.rename(aside)
+            moved.append(aside)
+    return moved
+
+
+def read_progress(folder: Path) -> list[dict[str, Any]]:
+    """The rows of progress.jsonl; a last line cut short by a crash is left out."""
+    rows = []
+    path = folder / PROGRESS
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            break
+    return rows
+
+
+def cut_progress(folder: Path, env_steps: int) -> list[dict[str, Any]]:
+    """Drops rows past the checkpoint resumed from, and returns those that stay."""
+    rows = [row for row in read_progress(folder) if row["env_steps"] <= env_steps]
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    draft = folder / f".{PROGRESS}"
+    draft.write_text(text)
+    draft.replace(folder / PROGRESS)
+    return rows

@@ -1,0 +1,43 @@
+"""Ctrl-C and SIGTERM as a wish: the round is finished first."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType, TracebackType
+from typing import Any
+
+from cli.errors import INTERRUPTED
+
+EXIT_CODES = {signal.SIGINT: INTERRUPTED, signal.SIGTERM: 0}
+
+
+class StopRequest:
+    """While entered, remembers the first signal; a second Ctrl-C stops at once."""
+
+    def __init__(self) -> None:
+        self.signal: signal.Signals | None = None
+        self._before: dict[signal.Signals, Any] = {}
+
+    @property
+    def exit_code(self) -> int:
+        """What the process should end with; 0 if nobody asked to stop."""
+        return EXIT_CODES[self.signal] if self.signal else 0
+
+    def __enter__(self) -> StopRequest:
+        for number in EXIT_CODES:
+            self._before[number] = signal.signal(number, self._remember)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _remember(self, number: int, frame: FrameType | None) -> None:
+        if self.signal is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.signal = signal.Signals(number)

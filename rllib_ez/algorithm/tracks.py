@@ -1,0 +1,53 @@
+"""What an env runner keeps of the games under way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from rllib_ez.core.types import Segment
+
+
+@dataclass(slots=True)
+class Game:
+    """One environment since its last reset: enough to find it again after a stop."""
+
+    seed: int = 0
+    actions: list[int] = field(default_factory=list)
+    score: float = 0.0
+
+
+@dataclass(slots=True)
+class Track:
+    """The steps of one episode that have not been handed out yet."""
+
+    episode_id: int
+    is_first: bool = True
+    frames: list[np.ndarray] = field(default_factory=list)
+    action: list[int] = field(default_factory=list)
+    reward: list[float] = field(default_factory=list)
+    visit_probs: list[np.ndarray] = field(default_factory=list)
+    root_value: list[float] = field(default_factory=list)
+
+    def cut(
+        self, update: int, *, final: np.ndarray | None = None, terminated: bool = False
+    ) -> Segment:
+        """Hands out what is there; with `final`, the final observation, the episode is over."""
+        frames = self.frames if final is None else [*self.frames, final]
+        segment = Segment(
+            episode_id=self.episode_id,
+            is_first=self.is_first,
+            frames=np.stack(frames),
+            action=np.array(self.action, np.int32),
+            reward=np.array(self.reward, np.float32),
+            visit_probs=np.stack(self.visit_probs),
+            root_value=np.array(self.root_value, np.float32),
+            terminated=terminated,
+            truncated=final is not None and not terminated,
+            collected_at_update=update,
+        )
+        for kept in (self.frames, self.action, self.reward, self.visit_probs, self.root_value):
+            kept.clear()
+        self.is_first = False
+        return segment

@@ -1,0 +1,78 @@
+"""Worlds written down as tables, and the model that reads them: no network, no rounding to hide in.
+
+Axes: S states, A actions, B roots.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rllib_ez.core.inference import RootEstimate, StepEstimate
+
+
+@dataclass(frozen=True)
+class World:
+    """A deterministic world with what a network might think of it."""
+
+    next_state: np.ndarray  # [S, A] i64
+    reward: np.ndarray  # [S, A] f32
+    prior: np.ndarray  # [S, A] f32
+    value: np.ndarray  # [S] f32
+
+    @classmethod
+    def of(cls, next_state: list, reward: list, prior: list, value: list) -> World:
+        """A world from nested lists."""
+        numbers = (np.array(table, np.float32) for table in (reward, prior, value))
+        return cls(np.array(next_state), *numbers)
+
+    def root(self, states: list[int] | np.ndarray) -> RootEstimate:
+        """What the model says of these root states [B]."""
+        index = np.asarray(states)
+        latent = torch.from_numpy(index.astype(np.float32))[:, None]
+        return RootEstimate(latent, self.prior[index], self.value[index])
+
+
+class TableModel:
+    """Looks states up. Its memory sums rewards until someone zeroes it: so does an ideal LSTM."""
+
+    memory_size = 1
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.asked: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []  # state, memory, action
+
+    def step(self, latent: Tensor, memory: Tensor, action: Tensor) -> StepEstimate:
+        """The latent [B, 1] is the state's number; the memory's h is the sum, c its negative."""
+        world, state = self.world, latent[:, 0].long().numpy()
+        before = memory[0, :, 0].numpy()
+        assert (memory[1, :, 0].numpy() == -before).all()
+        self.asked.append((state, before.copy(), action.numpy().copy()))
+        prefix = before + world.reward[state, action.numpy()]  # f32
+        after = world.next_state[state, action.numpy()]
+        return StepEstimate(
+            latent=torch.from_numpy(after.astype(np.float32))[:, None],
+            memory=torch.from_numpy(np.stack((prefix, -prefix)))[..., None],
+            prior=world.prior[after],
+            value=world.value[after],
+            value_prefix=prefix,
+        )
+
+
+def random_world(
+    rng: np.random.Generator, *, num_states: int, num_actions: int, num_levels: int | None
+) -> World:
+    """Random tables; with few levels many numbers are equal, so that scores tie."""
+    size = (num_states, num_actions)
+    reward, value = rng.standard_normal(size) * 2, rng.standard_normal(num_states) * 5
+    prior = rng.dirichlet(np.ones(num_actions), num_states)
+    if num_levels is not None:
+        reward = rng.integers(num_levels, size=size) / 2
+        value = rng.integers(num_levels, size=num_states).astype(float)
+        favoured = np.eye(num_actions)[rng.integers(num_actions, size=num_states)]
+        prior = np.where(rng.random((num_states, 1)) < 0.2, favoured, 1 / num_actions)
+    tables = (table.astype(np.float32) for table in (reward, prior, value))
+    return World(rng.integers(num_states, size=size), *tables)
