@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 LONGEST_TEMP_PATH = 30  # sockets below it must stay under 104 characters
 
@@ -61,3 +62,11 @@ def short_temp_folder() -> Path:
     """Where Ray's sockets may lie: paths of sockets must be short."""
     usual = Path(tempfile.gettempdir())
     return usual if len(str(usual)) <= LONGEST_TEMP_PATH else Path("/tmp")
+
+
+def without_result_folder(config: Any, folder: Path) -> Any:
+    """Keeps RLlib from writing to ~/ray_results: all that is kept is in the run's folder."""
+    from ray.tune.logger import NoopLogger
+
+    config.debugging(log_level="ERROR", logger_config={"type": NoopLogger, "logdir": str(folder)})
+    return config

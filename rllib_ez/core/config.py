@@ -27,7 +27,7 @@ class ModelConfig:
     num_actions: int = 2  # >= 1
     observation_scale: tuple[float, ...] | None = None  # vector: factor per entry; None: symlog
     hidden_size: int = 64  # vector: width of every layer and of the latent
-    latent_channels: int = 64  # pixel: channels of the latent; the stem has half of them
+    latent_channels: int = 64  # pixel: channels of the latent, >= 2; the stem has half of them
     num_blocks: int = 1  # pixel: residual blocks at each scale
     head_channels: int = 16  # pixel: 1x1 convolution before a head's linear layers
     head_hidden_size: int = 32  # pixel: width of the layer before a head's output
@@ -43,10 +43,11 @@ class ModelConfig:
         known = self.network in ("vector", "pixel")
         _check(known, "network", "'vector' or 'pixel'", self.network)
         for name in (
-            "frame_stack num_actions hidden_size latent_channels num_blocks head_channels "
+            "frame_stack num_actions hidden_size num_blocks head_channels "
             "head_hidden_size lstm_size projection_size prediction_hidden_size"
         ).split():
             _check(getattr(self, name) >= 1, name, ">= 1", getattr(self, name))
+        _check(self.latent_channels >= 2, "latent_channels", ">= 2", self.latent_channels)
         for name in ("value_range", "value_prefix_range"):
             _check(getattr(self, name) > 0, name, "> 0", getattr(self, name))
         for name in ("value_bins", "value_prefix_bins"):

@@ -87,7 +87,8 @@ def _combine(seeds: np.ndarray, columns: np.ndarray) -> np.ndarray:
 @njit("float64(uint64)", cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def uniform(x: int) -> float:
     """A well-mixed u64 to a float in (0, 1), never 0 or 1."""
-    return (float(np.uint64(x) >> np.uint64(11)) + 0.5) * (1.0 / 9007199254740992.0)
+    # 52 bits: with 53 the half would round the largest up to 1.
+    return (float(np.uint64(x) >> np.uint64(12)) + 0.5) * (1.0 / 4503599627370496.0)
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]

@@ -84,7 +84,7 @@ def test_two_hot_sums_to_one_over_at_most_two_neighbours(x: float):
 
 
 @settings(derandomize=True, deadline=None)
-@given(st.floats(-9000, 9000, width=32))
+@given(st.floats(-8500, 8500, width=32))  # h(8500) = 99.7
 def test_expectation_undoes_two_hot(x: float):
     support = Support(100.0, 201)
     logits = support.two_hot(torch.tensor([x])).log()  # -inf where 0

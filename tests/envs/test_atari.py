@@ -195,6 +195,13 @@ def test_the_frame_limit_counts_emulator_frames_and_truncates():
     assert (len(steps), last.truncated[0], last.terminated[0]) == (10, True, False)
 
 
+def test_the_frame_limit_counts_anew_after_a_reset():
+    env = started("pong", max_episode_frames=12)
+    env.step(np.array([0]))
+    env.reset(np.array([0]), np.array([2]))
+    assert len(play_until(env, lambda step: step.needs_reset[0])) == 3
+
+
 def test_a_life_lost_at_the_limit_counts_as_an_end_and_not_as_a_cut():
     steps_to_loss = len(play_until(started("breakout"), lambda step: step.terminated[0]))
     env = started("breakout", max_episode_frames=4 * steps_to_loss)

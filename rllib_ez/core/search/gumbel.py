@@ -7,13 +7,22 @@ Axes: B roots, N nodes, A actions.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
 from rllib_ez.core.random import mix, uniform
+from rllib_ez.core.search.kernels import q_of_edge
+from rllib_ez.core.search.tree import ROOT, UNEXPANDED, Rules, Tree
 
-UNEXPANDED = -1
+
+class Plan(NamedTuple):
+    """How the roots of a batch are to be tried."""
+
+    noise: np.ndarray  # [B, A] f64
+    schedule: np.ndarray  # [M + 1, num_simulations] i32, see `considered_visits`
+    num_considered: np.ndarray  # [B] i64, row of the schedule
 
 
 def considered_visits(num_simulations: int, max_actions: int) -> np.ndarray:
@@ -62,65 +71,137 @@ def gumbel_noise(seeds: np.ndarray, num_actions: int) -> np.ndarray:
 
 
 @njit(cache=True, nogil=True)
+def select(
+    tree: Tree,
+    rules: Rules,
+    plan: Plan,
+    simulation: int,
+    leaf_parent: np.ndarray,
+    leaf_action: np.ndarray,
+) -> None:
+    """Walks each tree down to an edge not expanded yet.
+
+    At the root: the best noise + score among actions whose visits stand where the schedule says.
+    Below: argmax_a softmax(score)(a) - N(a) / (1 + sum_b N(b)). Ties are drawn among, seeded.
+
+    Writes:
+        leaf_parent: [B] i32, leaf_action: [B] i64, the edge to expand.
+
+    Source: Gumbel MuZero, Danihelka et al. 2022, algorithm 2 and eq. 14.
+    """
+    actions = tree.child.shape[2]
+    scores = np.empty(actions)
+    counts = np.empty(actions, np.int32)
+    for row in range(leaf_parent.shape[0]):
+        node = ROOT
+        while True:
+            total = score_actions(tree, rules, row, node, scores, counts)
+            if node == ROOT:
+                _keep_scheduled(tree, plan, row, simulation, scores, counts)
+            else:
+                softmax_in_place(scores, np.ones(actions, np.bool_))
+                for action in range(actions):
+                    scores[action] -= counts[action] / (1 + total)
+            action = _best(scores, mix(tree.seed[row] ^ np.uint64(simulation)), node * actions)
+            child = tree.child[row, node, action]
+            if child == UNEXPANDED:
+                leaf_parent[row] = node
+                leaf_action[row] = action
+                break
+            node = child
+
+
+@njit(cache=True, nogil=True)
+def conclude(
+    tree: Tree, rules: Rules, plan: Plan, action_taken: np.ndarray, improved: np.ndarray
+) -> None:
+    """The action and the improved policy of each root.
+
+    Writes:
+        action_taken: [B] i64, the best noise + score among the most visited.
+        improved: [B, A] f32, softmax(score) over legal actions: the policy target.
+
+    Source: Gumbel MuZero, Danihelka et al. 2022, algorithm 2 and eq. 11.
+    """
+    actions = tree.child.shape[2]
+    scores = np.empty(actions)
+    counts = np.empty(actions, np.int32)
+    for row in range(len(action_taken)):
+        score_actions(tree, rules, row, ROOT, scores, counts)
+        most = counts.max()
+        best = -np.inf
+        for action in range(actions):
+            if tree.legal[row, action] and counts[action] == most:
+                score = scores[action] + plan.noise[row, action]
+                if score > best:
+                    best = score
+                    action_taken[row] = action
+        softmax_in_place(scores, tree.legal[row])
+        for action in range(actions):
+            improved[row, action] = scores[action]
+
+
+@njit(cache=True, nogil=True)
 def score_actions(
-    child: np.ndarray,
-    prior: np.ndarray,
-    visits: np.ndarray,
-    value_sum: np.ndarray,
-    reward: np.ndarray,
-    raw_value: np.ndarray,
-    q_bounds: np.ndarray,
-    discount: float,
-    min_max_delta: float,
-    c_visit: float,
-    c_scale: float,
-    row: int,
-    node: int,
-    scores: np.ndarray,
-    counts: np.ndarray,
+    tree: Tree, rules: Rules, row: int, node: int, scores: np.ndarray, counts: np.ndarray
 ) -> int:
     """Writes log P(a) + sigma(completed Q(a)) into `scores` [A], visits into `counts` [A].
 
         sigma(q)  = (c_visit + max_b N(b)) * c_scale * norm(q)
         norm(q)   = clip((q - lowest) / max(highest - lowest, delta), 0, 1), bounds of the tree
         completed = Q(a) if visited, else v_mix
-        v_mix     = (v + sum_b N(b) * (sum_visited P Q / sum_visited P)) / (1 + sum_b N(b))
 
-    where v is the network's value of the node. Returns sum_b N(b).
+    Returns sum_b N(b).
 
-    Source: Gumbel MuZero, Danihelka et al. 2022, eqs. 8, 10, 33; norm as in EfficientZero.
+    Source: Gumbel MuZero, Danihelka et al. 2022, eqs. 8, 10; norm as in EfficientZero.
     """
-    actions = prior.shape[2]
     total = 0
-    most = 0
-    prior_sum = 0.0
-    weighted_q = 0.0
-    for action in range(actions):
-        c = child[row, node, action]
+    for action in range(len(scores)):
+        child = tree.child[row, node, action]
         counts[action] = 0
-        if c != UNEXPANDED:
-            n = visits[row, c]
-            q = reward[row, c] + discount * (value_sum[row, c] / n)
-            counts[action] = n
-            scores[action] = q
-            total += n
-            most = max(most, n)
-            weight = max(float(prior[row, node, action]), 1e-30)
-            prior_sum += weight
-            weighted_q += weight * q
-    mixed = raw_value[row, node]
-    if total > 0:
-        mixed = (mixed + total * (weighted_q / prior_sum)) / (1 + total)
-    lowest = q_bounds[row, 0]
-    spread = max(q_bounds[row, 1] - lowest, min_max_delta)
-    factor = (c_visit + most) * c_scale
-    for action in range(actions):
+        if child != UNEXPANDED:
+            counts[action] = tree.visits[row, child]
+            scores[action] = q_of_edge(tree, rules, row, child)
+            total += counts[action]
+    mixed = _mixed_value(tree, row, node, scores, counts)
+    lowest = tree.q_bounds[row, 0]
+    spread = max(tree.q_bounds[row, 1] - lowest, rules.min_max_delta)
+    factor = (rules.c_visit + counts.max()) * rules.c_scale
+    for action in range(len(scores)):
         q = scores[action] if counts[action] > 0 else mixed
         norm = 0.0
         if lowest != np.inf:
             norm = min(max((q - lowest) / spread, 0.0), 1.0)
-        scores[action] = math.log(max(float(prior[row, node, action]), 1e-30)) + factor * norm
+        scores[action] = math.log(_prior(tree, row, node, action)) + factor * norm
     return total
+
+
+@njit(cache=True, nogil=True)
+def _prior(tree: Tree, row: int, node: int, action: int) -> float:
+    return max(float(tree.prior[row, node, action]), 1e-30)
+
+
+@njit(cache=True, nogil=True)
+def _mixed_value(tree: Tree, row: int, node: int, q: np.ndarray, counts: np.ndarray) -> float:
+    """What an unvisited action is thought to be worth.
+
+        v_mix = (v + sum_b N(b) * (sum_visited P Q / sum_visited P)) / (1 + sum_b N(b))
+
+    where v is the network's value of the node.
+
+    Source: Gumbel MuZero, Danihelka et al. 2022, eq. 33.
+    """
+    prior_sum = 0.0
+    weighted_q = 0.0
+    total = 0
+    for action in range(len(q)):
+        if counts[action] > 0:
+            weight = _prior(tree, row, node, action)
+            prior_sum += weight
+            weighted_q += weight * q[action]
+            total += counts[action]
+    value = tree.raw_value[row, node]
+    return (value + total * (weighted_q / prior_sum)) / (1 + total) if total > 0 else value
 
 
 @njit(cache=True, nogil=True)
@@ -139,123 +220,26 @@ def softmax_in_place(scores: np.ndarray, allowed: np.ndarray) -> None:
 
 
 @njit(cache=True, nogil=True)
-def select(
-    child: np.ndarray,
-    prior: np.ndarray,
-    visits: np.ndarray,
-    value_sum: np.ndarray,
-    reward: np.ndarray,
-    raw_value: np.ndarray,
-    q_bounds: np.ndarray,
-    legal: np.ndarray,
-    seed: np.ndarray,
-    noise: np.ndarray,
-    schedule: np.ndarray,
-    num_considered: np.ndarray,
-    discount: float,
-    min_max_delta: float,
-    c_visit: float,
-    c_scale: float,
-    simulation: int,
-    leaf_parent: np.ndarray,
-    leaf_action: np.ndarray,
+def _keep_scheduled(
+    tree: Tree, plan: Plan, row: int, simulation: int, scores: np.ndarray, counts: np.ndarray
 ) -> None:
-    """Walks each tree down to an edge not expanded yet.
-
-    At the root: the best noise + score among actions whose visits stand where the schedule says.
-    Below: argmax_a softmax(score)(a) - N(a) / (1 + sum_b N(b)). Ties are drawn among, seeded.
-
-    Writes:
-        leaf_parent: [B] i32, leaf_action: [B] i64, the edge to expand.
-
-    Source: Gumbel MuZero, Danihelka et al. 2022, algorithm 2 and eq. 14.
-    """
-    actions = prior.shape[2]
-    scores = np.empty(actions)
-    counts = np.empty(actions, np.int32)
-    everything = np.ones(actions, np.bool_)
-    for row in range(prior.shape[0]):
-        node = 0
-        while True:
-            total = score_actions(
-                child, prior, visits, value_sum, reward, raw_value, q_bounds, discount,
-                min_max_delta, c_visit, c_scale, row, node, scores, counts,
-            )  # fmt: skip
-            if node == 0:
-                wanted = schedule[num_considered[row], simulation]
-                for action in range(actions):
-                    if legal[row, action] and counts[action] == wanted:
-                        scores[action] += noise[row, action]
-                    else:
-                        scores[action] = -np.inf
-            else:
-                softmax_in_place(scores, everything)
-                for action in range(actions):
-                    scores[action] -= counts[action] / (1 + total)
-            best = -np.inf
-            choice = -1
-            ties = 0
-            for action in range(actions):
-                if scores[action] > best:
-                    best = scores[action]
-                    choice = action
-                    ties = 1
-                elif scores[action] == best and best != -np.inf:
-                    ties += 1
-                    place = np.uint64(node * actions + action)
-                    draw = mix(mix(seed[row] ^ np.uint64(simulation)) ^ place)
-                    if draw % np.uint64(ties) == np.uint64(0):
-                        choice = action
-            c = child[row, node, choice]
-            if c == UNEXPANDED:
-                leaf_parent[row] = node
-                leaf_action[row] = choice
-                break
-            node = c
+    wanted = plan.schedule[plan.num_considered[row], simulation]
+    for action in range(len(scores)):
+        if tree.legal[row, action] and counts[action] == wanted:
+            scores[action] += plan.noise[row, action]
+        else:
+            scores[action] = -np.inf
 
 
 @njit(cache=True, nogil=True)
-def conclude(
-    child: np.ndarray,
-    prior: np.ndarray,
-    visits: np.ndarray,
-    value_sum: np.ndarray,
-    reward: np.ndarray,
-    raw_value: np.ndarray,
-    q_bounds: np.ndarray,
-    legal: np.ndarray,
-    noise: np.ndarray,
-    discount: float,
-    min_max_delta: float,
-    c_visit: float,
-    c_scale: float,
-    action_taken: np.ndarray,
-    improved: np.ndarray,
-) -> None:
-    """The action and the improved policy of each root.
-
-    Writes:
-        action_taken: [B] i64, the best noise + score among the most visited.
-        improved: [B, A] f32, softmax(score) over legal actions: the policy target.
-
-    Source: Gumbel MuZero, Danihelka et al. 2022, algorithm 2 and eq. 11.
-    """
-    actions = prior.shape[2]
-    scores = np.empty(actions)
-    counts = np.empty(actions, np.int32)
-    for row in range(prior.shape[0]):
-        score_actions(
-            child, prior, visits, value_sum, reward, raw_value, q_bounds, discount,
-            min_max_delta, c_visit, c_scale, row, 0, scores, counts,
-        )  # fmt: skip
-        most = counts.max()
-        best = -np.inf
-        for action in range(actions):
-            if legal[row, action] and counts[action] == most:
-                score = scores[action] + noise[row, action]
-                if score > best:
-                    best = score
-                    action_taken[row] = action
-        softmax_in_place(scores, legal[row])
-        for action in range(actions):
-            improved[row, action] = scores[action]
+def _best(scores: np.ndarray, seed: int, place: int) -> int:
+    """Drawn among equal scores as in `kernels`."""
+    best, choice, ties = -np.inf, -1, 0
+    for action in range(len(scores)):
+        if scores[action] > best:
+            best, choice, ties = scores[action], action, 1
+        elif scores[action] == best and best != -np.inf:
+            ties += 1
+            if mix(seed ^ np.uint64(place + action)) % np.uint64(ties) == np.uint64(0):
+                choice = action
+    return choice

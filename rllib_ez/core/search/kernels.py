@@ -10,26 +10,12 @@ import numpy as np
 from numba import njit
 
 from rllib_ez.core.random import mix
+from rllib_ez.core.search.tree import ROOT, UNEXPANDED, Rules, Tree
 
-UNEXPANDED = -1
 
-
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def select(
-    child: np.ndarray,
-    prior: np.ndarray,
-    visits: np.ndarray,
-    value_sum: np.ndarray,
-    reward: np.ndarray,
-    q_bounds: np.ndarray,
-    legal: np.ndarray,
-    seed: np.ndarray,
-    exploration: np.ndarray,
-    discount: float,
-    min_max_delta: float,
-    simulation: int,
-    leaf_parent: np.ndarray,
-    leaf_action: np.ndarray,
+    tree: Tree, rules: Rules, simulation: int, leaf_parent: np.ndarray, leaf_action: np.ndarray
 ) -> None:
     """Walks each tree down to an edge not expanded yet, by PUCT.
 
@@ -37,86 +23,37 @@ def select(
         norm(q)  = clip((q - lowest) / max(highest - lowest, delta), 0, 1)
 
     with N the node's visits (its expansion included, so that the prior counts from the first
-    visit on) and exploration[N] = sqrt(N) * (c1 + log((N + c2 + 1) / c2)). An unvisited edge
-    has the mean-Q estimate of its node: the mean over visited edges, into which below the root
-    the parent's own estimate enters as one term more. Equal scores are drawn among, seeded.
+    visit on) and exploration[N] = sqrt(N) * (c1 + log((N + c2 + 1) / c2)). While the tree has
+    no edge, norm is 0. An unvisited edge has the mean-Q estimate of its node: the mean over
+    visited edges, into which below the root the parent's own estimate enters as one term more;
+    0 at a root without visited edges. Equal scores are drawn among, seeded: see `_choose`.
 
     Writes:
         leaf_parent: [B] i32, leaf_action: [B] i64, the edge to expand.
 
     Source: MuZero, arXiv:1911.08265, appendix B; EfficientZero, arXiv:2111.00210, eqs. 8-10.
     """
-    actions = prior.shape[2]
-    for row in range(prior.shape[0]):
-        lowest = q_bounds[row, 0]
-        spread = max(q_bounds[row, 1] - lowest, min_max_delta)
-        node = 0
-        estimate = 0.0
+    for row in range(leaf_parent.shape[0]):
+        node = ROOT
+        estimate = 0.0  # of each root anew: it must not leak from the row before
         while True:
-            q_sum = 0.0
-            expanded = 0
-            for action in range(actions):
-                c = child[row, node, action]
-                if c != UNEXPANDED:
-                    q_sum += reward[row, c] + discount * (value_sum[row, c] / visits[row, c])
-                    expanded += 1
-            if node != 0:
-                estimate = (estimate + q_sum) / (1 + expanded)
-            elif expanded > 0:
-                estimate = q_sum / expanded
-            weight = exploration[visits[row, node]]
-            best = -np.inf
-            choice = -1
-            ties = 0
-            for action in range(actions):
-                if node == 0 and not legal[row, action]:
-                    continue
-                c = child[row, node, action]
-                q = estimate
-                n = 0
-                if c != UNEXPANDED:
-                    n = visits[row, c]
-                    q = reward[row, c] + discount * (value_sum[row, c] / n)
-                norm = 0.0  # no edge in the tree yet: nothing to compare with
-                if lowest != np.inf:
-                    norm = min(max((q - lowest) / spread, 0.0), 1.0)
-                score = norm + prior[row, node, action] * weight / (1 + n)
-                if score > best:
-                    best = score
-                    choice = action
-                    ties = 1
-                elif score == best:
-                    ties += 1
-                    draw = mix(mix(seed[row] ^ np.uint64(simulation)) ^ np.uint64(node * actions + action))
-                    if draw % np.uint64(ties) == np.uint64(0):
-                        choice = action
-            c = child[row, node, choice]
-            if c == UNEXPANDED:
+            estimate = _mean_q(tree, rules, row, node, estimate)
+            action = _choose(tree, rules, row, node, estimate, simulation)
+            child = tree.child[row, node, action]
+            if child == UNEXPANDED:
                 leaf_parent[row] = node
-                leaf_action[row] = choice
+                leaf_action[row] = action
                 break
-            node = c
+            node = child
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def expand_and_backup(
-    child: np.ndarray,
-    prior: np.ndarray,
-    parent: np.ndarray,
-    depth: np.ndarray,
-    visits: np.ndarray,
-    value_sum: np.ndarray,
-    value_prefix: np.ndarray,
-    reward: np.ndarray,
-    q_bounds: np.ndarray,
-    discount: float,
-    lstm_horizon: int,
+    tree: Tree,
+    rules: Rules,
     node: int,
-    leaf_parent: np.ndarray,
-    leaf_action: np.ndarray,
-    leaf_prior: np.ndarray,
-    leaf_value_prefix: np.ndarray,
-    leaf_value: np.ndarray,
+    edge: tuple[np.ndarray, np.ndarray],
+    estimate: tuple[np.ndarray, np.ndarray, np.ndarray],
 ) -> None:
     """Adds `node` to each tree under the selected edge and passes its value up to the root.
 
@@ -126,45 +63,130 @@ def expand_and_backup(
     where value_prefix(parent) counts as 0 if *the parent* stands at a multiple of
     `lstm_horizon`: there the sum, like the LSTM's memory, starts anew. Then the Q bounds are
     taken afresh over all edges, since values may have moved towards each other.
+
+    Args:
+        tree: is written to.
+        rules: of the search.
+        node: index of the new nodes.
+        edge: leaf_parent [B] i32 and leaf_action [B] i64, from `select`.
+        estimate: prior [B, A] f32, value_prefix [B] f32, value [B] f32 of the new nodes.
     """
-    for row in range(child.shape[0]):
-        p = leaf_parent[row]
-        child[row, p, leaf_action[row]] = node
-        parent[row, node] = p
-        depth[row, node] = depth[row, p] + 1
-        for action in range(prior.shape[2]):
-            prior[row, node, action] = leaf_prior[row, action]
-        before = 0.0
-        if depth[row, p] % lstm_horizon != 0:
-            before = value_prefix[row, p]
-        value_prefix[row, node] = leaf_value_prefix[row]
-        reward[row, node] = leaf_value_prefix[row] - before
-        visits[row, node] = 1
-        value_sum[row, node] = leaf_value[row]
-        total = float(leaf_value[row])
-        n = node
-        while n != 0:
-            total = reward[row, n] + discount * total
-            n = parent[row, n]
-            value_sum[row, n] += total
-            visits[row, n] += 1
-        lowest = np.inf
-        highest = -np.inf
-        for n in range(1, node + 1):
-            q = reward[row, n] + discount * (value_sum[row, n] / visits[row, n])
-            lowest = min(lowest, q)
-            highest = max(highest, q)
-        q_bounds[row, 0] = lowest
-        q_bounds[row, 1] = highest
+    leaf_parent, leaf_action = edge
+    for row in range(leaf_parent.shape[0]):
+        tree.child[row, leaf_parent[row], leaf_action[row]] = node
+        tree.parent[row, node] = leaf_parent[row]
+        _expand(tree, rules, row, node, estimate)
+        _backup(tree, rules, row, node)
+        _bound(tree, rules, row, node)
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def root_visit_counts(child: np.ndarray, visits: np.ndarray) -> np.ndarray:
     """[B, A] i32: how often each root action was tried."""
     counts = np.zeros((child.shape[0], child.shape[2]), np.int32)
     for row in range(child.shape[0]):
         for action in range(child.shape[2]):
-            c = child[row, 0, action]
+            c = child[row, ROOT, action]
             if c != UNEXPANDED:
                 counts[row, action] = visits[row, c]
     return counts
+
+
+@njit(cache=True, nogil=True)
+def q_of_edge(tree: Tree, rules: Rules, row: int, child: int) -> float:
+    """Q of the edge that leads to `child`: reward(edge) + discount * mean value(child)."""
+    mean = tree.value_sum[row, child] / tree.visits[row, child]
+    return tree.reward[row, child] + rules.discount * mean
+
+
+@njit(cache=True, nogil=True)
+def _mean_q(tree: Tree, rules: Rules, row: int, node: int, parent_estimate: float) -> float:
+    """What an unvisited edge of `node` is thought to be worth."""
+    q_sum = 0.0
+    expanded = 0
+    for action in range(tree.child.shape[2]):
+        child = tree.child[row, node, action]
+        if child != UNEXPANDED:
+            q_sum += q_of_edge(tree, rules, row, child)
+            expanded += 1
+    if node != ROOT:
+        return (parent_estimate + q_sum) / (1 + expanded)
+    return q_sum / expanded if expanded > 0 else 0.0
+
+
+@njit(cache=True, nogil=True)
+def _choose(tree: Tree, rules: Rules, row: int, node: int, estimate: float, simulation: int) -> int:
+    """The action with the best score.
+
+    The k-th of equal scores, in the order of actions, takes the place of those before it if
+    mix(mix(seed ^ simulation) ^ (node * A + action)) is divisible by k: by chance 1 / k.
+    """
+    actions = tree.child.shape[2]
+    lowest = tree.q_bounds[row, 0]
+    spread = max(tree.q_bounds[row, 1] - lowest, rules.min_max_delta)
+    weight = rules.exploration[tree.visits[row, node]]
+    best, choice, ties = -np.inf, -1, 0
+    for action in range(actions):
+        if node == ROOT and not tree.legal[row, action]:
+            continue
+        child = tree.child[row, node, action]
+        q, n = estimate, 0
+        if child != UNEXPANDED:
+            q, n = q_of_edge(tree, rules, row, child), tree.visits[row, child]
+        norm = 0.0  # no edge in the tree yet: nothing to compare with
+        if lowest != np.inf:
+            norm = min(max((q - lowest) / spread, 0.0), 1.0)
+        score = norm + tree.prior[row, node, action] * weight / (1 + n)
+        if score > best:
+            best, choice, ties = score, action, 1
+        elif score == best:
+            ties += 1
+            place = np.uint64(node * actions + action)
+            draw = mix(mix(tree.seed[row] ^ np.uint64(simulation)) ^ place)
+            if draw % np.uint64(ties) == np.uint64(0):
+                choice = action
+    return choice
+
+
+@njit(cache=True, nogil=True)
+def _expand(
+    tree: Tree,
+    rules: Rules,
+    row: int,
+    node: int,
+    estimate: tuple[np.ndarray, np.ndarray, np.ndarray],
+) -> None:
+    prior, value_prefix, value = estimate
+    parent = tree.parent[row, node]
+    before = 0.0
+    if tree.depth[row, parent] % rules.lstm_horizon != 0:
+        before = tree.value_prefix[row, parent]
+    for action in range(prior.shape[1]):
+        tree.prior[row, node, action] = prior[row, action]
+    tree.depth[row, node] = tree.depth[row, parent] + 1
+    tree.value_prefix[row, node] = value_prefix[row]
+    tree.reward[row, node] = value_prefix[row] - before
+    tree.visits[row, node] = 1
+    tree.raw_value[row, node] = value[row]
+    tree.value_sum[row, node] = value[row]
+
+
+@njit(cache=True, nogil=True)
+def _backup(tree: Tree, rules: Rules, row: int, node: int) -> None:
+    total = tree.value_sum[row, node]
+    while node != ROOT:
+        total = tree.reward[row, node] + rules.discount * total
+        node = tree.parent[row, node]
+        tree.value_sum[row, node] += total
+        tree.visits[row, node] += 1
+
+
+@njit(cache=True, nogil=True)
+def _bound(tree: Tree, rules: Rules, row: int, last: int) -> None:
+    lowest, highest = np.inf, -np.inf
+    for node in range(1, last + 1):
+        q = q_of_edge(tree, rules, row, node)
+        lowest = min(lowest, q)
+        highest = max(highest, q)
+    tree.q_bounds[row, 0] = lowest
+    tree.q_bounds[row, 1] = highest

@@ -14,7 +14,7 @@ from rllib_ez.core.inference import RootEstimate, SearchModel
 from rllib_ez.core.random import dirichlet
 from rllib_ez.core.search.kernels import expand_and_backup, root_visit_counts
 from rllib_ez.core.search.methods import Gumbel, Method, Puct
-from rllib_ez.core.search.tree import ROOT, Tree
+from rllib_ez.core.search.tree import ROOT, Rules, Tree
 from rllib_ez.core.types import SearchResult
 
 
@@ -54,9 +54,14 @@ def search(
     noise = root_noise and by_puct
     prior = root_prior(root.prior, legal, config=config, seeds=seeds, noise=noise)
     nodes = config.num_simulations + 1
-    tree = Tree.plant(prior=prior, value=root.value, legal=legal, seed=seeds, nodes=nodes)
-    method: Method = Puct(tree, config) if by_puct else Gumbel(tree, config, noise=root_noise)
-    simulate(model, tree, root, config=config, method=method)
+    tree, rules = (
+        Tree.plant(prior, root.value, legal=legal, seed=seeds, nodes=nodes),
+        Rules.of(config),
+    )
+    method: Method = Puct(tree, rules)
+    if not by_puct:
+        method = Gumbel(tree, rules, config=config, noise=root_noise)
+    simulate(model, tree, rules, root=root, method=method)
     counts = root_visit_counts(tree.child, tree.visits)
     action, policy = method.conclude(counts)
     # The root value is the mean over the network's own value and every backed-up return.
@@ -89,9 +94,9 @@ def root_prior(
 
 
 def simulate(
-    model: SearchModel, tree: Tree, root: RootEstimate, *, config: SearchConfig, method: Method
+    model: SearchModel, tree: Tree, rules: Rules, *, root: RootEstimate, method: Method
 ) -> None:
-    """Grows every tree by `num_simulations` nodes, one network call per simulation."""
+    """Grows every tree to its N nodes, one network call per simulation."""
     batch, nodes = tree.visits.shape
     device = root.latent.device
     rows = np.arange(batch)
@@ -99,25 +104,18 @@ def simulate(
     memories = torch.zeros((2, nodes, batch, model.memory_size), device=device)
     latents[ROOT] = root.latent
     flat_latents, flat_memories = latents.flatten(0, 1), memories.flatten(1, 2)
-    leaf_parent = np.zeros(batch, np.int32)
-    leaf_action = np.zeros(batch, np.int64)
-    for simulation in range(config.num_simulations):
-        method.select(simulation, leaf_parent, leaf_action)
-        index = torch.from_numpy(leaf_parent.astype(np.int64) * batch + rows).to(device)
+    parent, action = edge = np.zeros(batch, np.int32), np.zeros(batch, np.int64)
+    for node in range(1, nodes):
+        method.select(node - 1, parent, action)
+        index = torch.from_numpy(parent.astype(np.int64) * batch + rows).to(device)
         # The LSTM forgets where the prefix starts anew: at parents whose depth is a multiple.
-        kept = tree.depth[rows, leaf_parent] % config.lstm_horizon != 0
+        kept = tree.depth[rows, parent] % rules.lstm_horizon != 0
         memory = flat_memories.index_select(1, index)
         memory *= torch.from_numpy(kept).to(device)[None, :, None]
-        out = model.step(flat_latents.index_select(0, index), memory, torch.from_numpy(leaf_action))
-        node = simulation + 1
+        out = model.step(flat_latents.index_select(0, index), memory, torch.from_numpy(action))
         latents[node] = out.latent
         memories[:, node] = out.memory
-        tree.raw_value[:, node] = out.value
-        expand_and_backup(
-            tree.child, tree.prior, tree.parent, tree.depth, tree.visits, tree.value_sum,
-            tree.value_prefix, tree.reward, tree.q_bounds, config.discount, config.lstm_horizon,
-            node, leaf_parent, leaf_action, out.prior, out.value_prefix, out.value,
-        )  # fmt: skip
+        expand_and_backup(tree, rules, node, edge, (out.prior, out.value_prefix, out.value))
 
 
 def sample_actions(

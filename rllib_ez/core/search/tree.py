@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+
+from rllib_ez.core.config import SearchConfig
 
 UNEXPANDED = -1
 ROOT = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Tree:
+class Tree(NamedTuple):
     """B trees of at most N nodes; node 0 is the root, node i + 1 is expanded by simulation i."""
 
     child: np.ndarray  # [B, N, A] i32, node index or UNEXPANDED
@@ -29,7 +30,13 @@ class Tree:
 
     @classmethod
     def plant(
-        cls, *, prior: np.ndarray, value: np.ndarray, legal: np.ndarray, seed: np.ndarray, nodes: int
+        cls,
+        prior: np.ndarray,
+        value: np.ndarray,
+        *,
+        legal: np.ndarray,
+        seed: np.ndarray,
+        nodes: int,
     ) -> Tree:
         """Trees that hold their roots only.
 
@@ -60,3 +67,31 @@ class Tree:
         tree.value_sum[:, ROOT] = value
         tree.raw_value[:, ROOT] = value
         return tree
+
+
+class Rules(NamedTuple):
+    """What `SearchConfig` says, as compiled code takes it."""
+
+    exploration: np.ndarray  # [N + 1] f64, PUCT's factor of the prior at a node with n visits
+    discount: float
+    min_max_delta: float
+    lstm_horizon: int
+    c_visit: float
+    c_scale: float
+
+    @classmethod
+    def of(cls, config: SearchConfig) -> Rules:
+        """The rules of a search.
+
+        exploration[n] = sqrt(n) * (pb_c_init + log((n + pb_c_base + 1) / pb_c_base)), n = 0 .. N
+        """
+        n = np.arange(config.num_simulations + 2, dtype=np.float64)
+        weight = config.pb_c_init + np.log((n + config.pb_c_base + 1) / config.pb_c_base)
+        return cls(
+            exploration=np.sqrt(n) * weight,
+            discount=float(config.discount),
+            min_max_delta=float(config.min_max_delta),
+            lstm_horizon=config.lstm_horizon,
+            c_visit=float(config.gumbel_c_visit),
+            c_scale=float(config.gumbel_c_scale),
+        )

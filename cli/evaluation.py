@@ -1,0 +1,81 @@
+"""Plays an agent's evaluation episodes: the same ones in `ez train` and in `ez evaluate`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+
+from rllib_ez.agent import Agent
+from rllib_ez.core.agent_card import AgentCard
+from rllib_ez.core.random import evaluation_seeds
+from rllib_ez.envs import (
+    MAX_EVALUATION_ENVS,
+    EpisodeResult,
+    VectorEnv,
+    make_env,
+    play_episodes,
+)
+from rllib_ez.errors import EnvironmentSpecError, SettingError
+
+
+def make_evaluation_env(card: AgentCard, num_envs: int, *, render: bool = False) -> VectorEnv:
+    """The environments an agent was trained on, by the rules of evaluation.
+
+    Raises:
+        EnvironmentSpecError: it is not here, or is another one than in training.
+    """
+    env = make_env(
+        card.env,
+        num_envs,
+        training=False,
+        frame_size=card.frame_size,
+        gray=card.grayscale,
+        env_config=card.env_config,
+        render=render,
+    )
+    have = (tuple(env.frame_space.shape), int(env.action_space.n))
+    want = (card.model.frame_shape, card.model.num_actions)
+    if have != want:
+        raise EnvironmentSpecError(
+            f"{card.env} must have frames {want[0]} and {want[1]} actions as in training, got "
+            f"frames {have[0]} and {have[1]} actions"
+        )
+    return env
+
+
+class Evaluator:
+    """Plays the same episodes with whatever agent it is handed; keeps its environments."""
+
+    def __init__(self, card: AgentCard, num_episodes: int, *, seed: int | None = None) -> None:
+        if num_episodes < 1:
+            raise SettingError(f"episodes must be >= 1, got {num_episodes}")
+        self.seeds = evaluation_seeds(card.seed if seed is None else seed, num_episodes)
+        self._env = make_evaluation_env(card, min(num_episodes, MAX_EVALUATION_ENVS))
+
+    def __enter__(self) -> Evaluator:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._env.close()
+
+    def play(
+        self, agent: Agent, *, on_episode: Callable[[int], None] | None = None
+    ) -> list[EpisodeResult]:
+        """Every episode, in the order of the seeds; `on_episode` hears how many are done."""
+        played: list[EpisodeResult] = []
+        stack = agent.card.model.frame_stack
+        for episode in play_episodes(agent.policy, self._env, seeds=self.seeds, frame_stack=stack):
+            played.append(episode)
+            if on_episode is not None:
+                on_episode(len(played))
+        return sorted(played, key=lambda episode: self.seeds.index(episode.seed))
+
+
+def mean_return(episodes: list[EpisodeResult]) -> float:
+    """The mean of the unclipped returns."""
+    return sum(episode.score for episode in episodes) / len(episodes)

@@ -1,0 +1,82 @@
+"""What a run leaves behind: progress.jsonl, a row flushed at a time, and TensorBoard files.
+
+Rows: {"env_steps", "updates", "seconds", "train_return_mean", "losses", "replay_bytes"} after a
+round, {"env_steps", "updates", "seconds", "evaluation": {"return_mean", "returns"}} after an
+evaluation.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from cli.run_folder import PROGRESS, TENSORBOARD
+
+_NO_METRICS = {"config", "hostname", "node_ip", "pid", "trial_id", "date", "timestamp"}
+
+
+class Recorder:
+    """Writes both. TensorBoard's names are RLlib's, its steps are env steps."""
+
+    def __init__(self, folder: Path, *, from_env_steps: int = 0) -> None:
+        from tensorboardX import SummaryWriter
+
+        self._rows = (folder / PROGRESS).open("a")
+        self._board = SummaryWriter(
+            str(folder / TENSORBOARD), purge_step=from_env_steps + 1 if from_env_steps else None
+        )
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._rows.close()
+        self._board.close()
+
+    def row(self, values: Mapping[str, Any]) -> None:
+        """Appends one row to progress.jsonl."""
+        self._rows.write(json.dumps(finite(values)) + "\n")
+        self._rows.flush()
+
+    def board(self, result: Mapping[str, Any], env_steps: int) -> None:
+        """Writes every number of a nested result, its keys joined by slashes."""
+        for name, value in numbers(result):
+            self._board.add_scalar(name, value, env_steps)
+
+
+def numbers(result: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    """The finite numbers of a nested result with their paths."""
+    for key, value in result.items():
+        if not prefix and key in _NO_METRICS:
+            continue
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            yield from numbers(value, f"{name}/")
+        elif (number := as_number(value)) is not None:
+            yield name, number
+
+
+def as_number(value: Any) -> float | None:
+    """A finite float, or None."""
+    if isinstance(value, str | bytes | bool) or not hasattr(value, "__float__"):
+        return None
+    number = float(value)
+    return number if math.isfinite(number) else None
+
+
+def finite(value: Any) -> Any:
+    """The same with null for what JSON has no number for."""
+    if isinstance(value, Mapping):
+        return {key: finite(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,60 @@
+"""What came of a run, for people and for programs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from cli.progress import clock_time, number
+from cli.run_folder import CURVE, TENSORBOARD
+
+if TYPE_CHECKING:
+    from cli.training import Training
+
+
+def summary_of(training: Training, *, wall_seconds: float) -> dict[str, Any]:
+    """The run in numbers; `return_mean` is null if nothing was evaluated."""
+    returns, folder = training.returns, training.folder
+    return {
+        "env": training.plan.env,
+        "seed": training.plan.settings["seed"],
+        "env_steps": training.env_steps,
+        "updates": training.updates,
+        "wall_seconds": round(wall_seconds, 1),
+        "return_mean": sum(returns) / len(returns) if returns else None,
+        "returns": returns,
+        "train_return_mean": training.status.train_return,
+        "finished": training.env_steps >= training.plan.env_steps,
+        "checkpoint": str(training.checkpoint),
+        "out": str(folder),
+        "curve": str(folder / CURVE),
+        "tensorboard": str(folder / TENSORBOARD),
+    }
+
+
+def summary_table(summary: dict[str, Any]) -> Table:
+    """The same as a table."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    returns = summary["returns"]
+    played = "none"
+    if returns:
+        span = f"{number(min(returns))} to {number(max(returns))}"
+        played = f"{number(summary['return_mean'])} ({span}, {len(returns)} episodes)"
+    seconds = summary["wall_seconds"]
+    rows = {
+        "evaluation return": played,
+        "training return": number(summary["train_return_mean"]),
+        "env steps": f"{summary['env_steps']:,}",
+        "updates": f"{summary['updates']:,}",
+        "time": clock_time(seconds),
+        "checkpoint": summary["checkpoint"],
+        "curve": summary["curve"],
+        "TensorBoard": f"tensorboard --logdir {summary['tensorboard']}",
+        "evaluate it": f"ez evaluate {summary['out']}",
+    }
+    for name, value in rows.items():
+        table.add_row(name, value)
+    return table
