@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from cli.progress import RECENT_EPISODES, RecentReturn
+
 _MARKS: dict[str, Any] = {"marker": "o", "markersize": 4, "capsize": 3, "elinewidth": 0.8}
 
 
@@ -23,15 +25,24 @@ def draw_curve(rows: Sequence[dict[str, Any]], path: Path, *, title: str) -> Non
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter
 
-    key = "train_return_mean"
-    training = [(row["env_steps"], row[key]) for row in rows if row.get(key) is not None]
+    recent = RecentReturn()
+    training: list[tuple[int, Any]] = [
+        (row["env_steps"], recent.add(row["train_episodes"], row["train_return_mean"]))
+        for row in rows
+        if row.get("train_episodes")
+    ]
     played = [(row["env_steps"], row["evaluation"]) for row in rows if "evaluation" in row]
     figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     if training:
-        steps, returns = zip(*training, strict=True)
-        axes.plot(steps, returns, color="0.6", linewidth=1, label="training, mean of last episodes")
+        axes.plot(
+            [at for at, _ in training],
+            [mean for _, mean in training],
+            color="0.6",
+            linewidth=1,
+            label=f"training, mean of {RECENT_EPISODES} episodes",
+        )
     if played:
         steps = [at for at, _ in played]
         mean = [evaluation["return_mean"] for _, evaluation in played]

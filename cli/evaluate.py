@@ -21,9 +21,11 @@ CHECKPOINT = typer.Argument(help="A checkpoint, or a run (then its newest).", sh
 def evaluate(
     checkpoint: Annotated[Path, CHECKPOINT],
     episodes: Annotated[int, typer.Option(help="How many to play.")] = 20,
-    seed: Annotated[int | None, typer.Option(help="Of the episodes. [dim]the run's own[/]")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Of the episodes; the run's own if not given.")
+    ] = None,
     simulations: Annotated[
-        int | None, typer.Option(help="Of each search. [dim]as in the run[/]")
+        int | None, typer.Option(help="Of each search; as in the run if not given.")
     ] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     video: Annotated[
@@ -37,14 +39,13 @@ def evaluate(
 
     With the seed and number of episodes of the run, they are its own evaluation's episodes.
     """
-    from cli.evaluation import Evaluator, mean_return
+    from cli.evaluation import Evaluator, load_agent, mean_return
     from cli.video import check_video_path, record_episode
-    from rllib_ez.agent import Agent
 
     console = Console(stderr=True, highlight=False)
     if video is not None:
         check_video_path(video)
-    agent = Agent.load(checkpoint, num_simulations=simulations, device=device)
+    agent = load_agent(checkpoint, num_simulations=simulations, device=device)
     with Evaluator(agent.card, episodes, seed=seed) as evaluator, console.status("") as line:
         played = evaluator.play(
             agent, on_episode=lambda n: line.update(f"{n} of {episodes} episodes")

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 
+import torch
+
+from cli.threads import default_threads
 from rllib_ez.agent import Agent
 from rllib_ez.core.agent_card import AgentCard
 from rllib_ez.core.random import evaluation_seeds
@@ -16,6 +20,22 @@ from rllib_ez.envs import (
     play_episodes,
 )
 from rllib_ez.errors import EnvironmentSpecError, SettingError
+
+
+def load_agent(
+    checkpoint: Path, *, num_simulations: int | None = None, device: str = "cpu"
+) -> Agent:
+    """The agent, with torch set to the threads it was trained with by default.
+
+    Raises:
+        SettingError: a number or the device is wrong.
+        CheckpointError: see `Agent.load`.
+    """
+    if device != "cpu" and not (device.startswith("cuda") and torch.cuda.is_available()):
+        raise SettingError(f"device must be cpu, or cuda where there is a GPU, got {device!r}")
+    agent = Agent.load(checkpoint, num_simulations=num_simulations, device=device)
+    torch.set_num_threads(default_threads(agent.card.model.network))
+    return agent
 
 
 def make_evaluation_env(card: AgentCard, num_envs: int, *, render: bool = False) -> VectorEnv:

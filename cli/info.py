@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any
@@ -14,6 +13,7 @@ from rich.table import Table
 
 import rllib_ez
 from cli.errors import one_line
+from cli.threads import usable_cores
 
 PACKAGES = ("ray", "torch", "gymnasium", "ale-py", "numba", "numpy")
 
@@ -75,13 +75,6 @@ def installed(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "not installed"
-
-
-def usable_cores() -> int:
-    """The cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def devices() -> list[str]:

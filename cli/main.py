@@ -10,7 +10,7 @@ import rllib_ez
 from cli.evaluate import evaluate
 from cli.info import info
 from cli.play import play
-from cli.train import train
+from cli.train import EXAMPLES, train
 
 app = typer.Typer(
     name="ez",
@@ -38,5 +38,10 @@ def ez(
     """EfficientZero on Ray RLlib. Start with: [bold]ez train --env cartpole[/]"""
 
 
-for command in (train, evaluate, play, info):
-    app.command()(command)
+app.command(epilog=EXAMPLES)(train)
+app.command()(evaluate)
+app.command()(play)
+app.command()(info)
+
+if __name__ == "__main__":
+    app()

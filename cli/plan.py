@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from cli.threads import default_threads
 from rllib_ez.algorithm.config import EfficientZeroConfig, known_settings
 from rllib_ez.algorithm.presets import Preset, load_preset, preset_for_env, preset_names
 from rllib_ez.algorithm.setting_types import checked_settings
@@ -18,6 +19,7 @@ from rllib_ez.errors import CheckpointError, EnvironmentSpecError, SettingError
 
 DEFAULT_ENV_STEPS = 20_000
 PARTS = 10  # a run is evaluated and saved about so many times
+LEAST_CHECKPOINT_EVERY = 1000  # env steps; unless asked for
 FILE = "config.yaml"
 
 
@@ -113,7 +115,8 @@ def make_plan(
     settings |= checked_settings({k: v for k, v in given.items() if k in settings})
     about |= {name: value for name, value in given.items() if name not in settings}
     part = max(1, about["env_steps"] // PARTS) if isinstance(about["env_steps"], int) else 0
-    about = {"evaluate_every": part, "checkpoint_every": part, "threads": 0} | about
+    often = {"evaluate_every": part, "checkpoint_every": max(part, LEAST_CHECKPOINT_EVERY)}
+    about = {**often, "threads": 0} | about
     plan = Plan(
         env=env, presets=[p.name for p in presets], settings=checked_settings(settings), **about
     )
@@ -176,11 +179,10 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
 
 
 def with_default_threads(plan: Plan) -> Plan:
-    """One thread for small vector networks (faster than several), all cores for pixels."""
+    """The plan with as many threads as suit its network."""
     config = plan.config()
-    kind = config.model_config_for(config.env_spec()).network
-    values = {field.name: getattr(plan, field.name) for field in fields(plan)}
-    return Plan(**{**values, "threads": 1 if kind == "vector" else 0})
+    network = config.model_config_for(config.env_spec()).network
+    return replace(plan, threads=default_threads(network))
 
 
 def plain(settings: dict[str, Any]) -> dict[str, Any]:

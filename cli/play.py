@@ -18,18 +18,20 @@ from cli.evaluate import CHECKPOINT
 def play(
     checkpoint: Annotated[Path, CHECKPOINT],
     episodes: Annotated[int, typer.Option(help="How many to watch.", min=1)] = 1,
-    seed: Annotated[int | None, typer.Option(help="Of the episodes. [dim]the run's own[/]")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Of the episodes; the run's own if not given.")
+    ] = None,
     simulations: Annotated[
-        int | None, typer.Option(help="Of each search. [dim]as in the run[/]")
+        int | None, typer.Option(help="Of each search; as in the run if not given.")
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Write an animated .gif here in place of a window. [dim]play.gif[/]"),
+        typer.Option(help="Write an animated .gif here in place of a window."),
     ] = None,
 ) -> None:
     """Watch an agent: in a window, or in an animated GIF where there is no display."""
+    from cli.evaluation import load_agent
     from cli.video import Window, check_video_path, has_display, play_shown, write_gif
-    from rllib_ez.agent import Agent
     from rllib_ez.core.random import evaluation_seeds
 
     console = Console(highlight=False)
@@ -37,7 +39,7 @@ def play(
     path = out or Path("play.gif")
     if to_file:
         check_video_path(path)
-    agent = Agent.load(checkpoint, num_simulations=simulations)
+    agent = load_agent(checkpoint, num_simulations=simulations)
     seeds = evaluation_seeds(agent.card.seed if seed is None else seed, episodes)
     if to_file:
         pictures: list = []

@@ -15,6 +15,7 @@ from rich.table import Table
 
 LINE_SECONDS = 10.0
 RATE_SECONDS = 30.0
+RECENT_EPISODES = 10
 
 
 @dataclass(slots=True)
@@ -91,6 +92,26 @@ class Rates:
         if len(self._points) < 2:
             return 0.0, 0.0
         return (env_steps - first[1]) / passed, (updates - first[2]) / passed
+
+
+class RecentReturn:
+    """Mean return of the last episodes, ten of them or a round's, whichever is more."""
+
+    def __init__(self) -> None:
+        self._rounds: deque[tuple[int, float]] = deque()  # episodes that ended, their mean
+
+    def add(self, num_episodes: int, mean: float | None) -> float | None:
+        """Takes in a round, returns the mean; None before the first episode ends."""
+        if num_episodes > 0 and mean is not None:
+            self._rounds.append((num_episodes, mean))
+        while self._episodes() - (self._rounds[0][0] if self._rounds else 0) >= RECENT_EPISODES:
+            self._rounds.popleft()
+        if not self._rounds:
+            return None
+        return sum(count * mean for count, mean in self._rounds) / self._episodes()
+
+    def _episodes(self) -> int:
+        return sum(count for count, _ in self._rounds)
 
 
 class View(Protocol):

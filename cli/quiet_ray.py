@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -64,9 +64,7 @@ def short_temp_folder() -> Path:
     return usual if len(str(usual)) <= LONGEST_TEMP_PATH else Path("/tmp")
 
 
-def without_result_folder(config: Any, folder: Path) -> Any:
-    """Keeps RLlib from writing to ~/ray_results: all that is kept is in the run's folder."""
-    from ray.tune.logger import NoopLogger
-
-    config.debugging(log_level="ERROR", logger_config={"type": NoopLogger, "logdir": str(folder)})
-    return config
+def drop_result_folder(algo: Any) -> None:
+    """Removes the folder in ~/ray_results that Tune makes for every algorithm, if it is empty."""
+    with suppress(OSError):
+        os.rmdir(algo.logdir)

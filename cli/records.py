@@ -1,8 +1,8 @@
 """What a run leaves behind: progress.jsonl, a row flushed at a time, and TensorBoard files.
 
-Rows: {"env_steps", "updates", "seconds", "train_return_mean", "losses", "replay_bytes"} after a
-round, {"env_steps", "updates", "seconds", "evaluation": {"return_mean", "returns"}} after an
-evaluation.
+Rows after a round: {"env_steps", "updates", "seconds", "train_episodes", "train_return_mean" (of
+the episodes that ended in it), "losses", "replay_bytes"}; after an evaluation: {"env_steps",
+"updates", "seconds", "evaluation": {"return_mean", "returns"}}.
 """
 
 from __future__ import annotations

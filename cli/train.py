@@ -21,14 +21,16 @@ if TYPE_CHECKING:
     from cli.training import Training
     from rllib_ez.algorithm.algorithm import EfficientZero
 
-EPILOG = (
-    "[bold]Examples[/]: "
-    "ez train --env cartpole · "
-    "ez train --game pong --env-steps 2000 --out runs/pong · "
-    "ez train --env CartPole-v1 --preset no_consistency --set num_simulations=16 --seed 1 · "
-    "ez train --resume runs/pong --env-steps 4000"
-)
-Text = Annotated[str | None, typer.Option(show_default=False)]
+EXAMPLES = """[bold]Examples[/]
+
+ez train --env cartpole
+
+ez train --game pong --env-steps 2000 --out runs/pong
+
+ez train --env CartPole-v1 --preset no_consistency --set num_simulations=16 --seed 1
+
+ez train --resume runs/pong --env-steps 4000
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,10 +57,10 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Any setting, repeatable; YAML values."),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Same seed, same run. [dim]0[/]")] = None,
+    seed: Annotated[int | None, typer.Option(help="Same seed, same run; 0 if not given.")] = None,
     env_steps: Annotated[int | None, typer.Option(help="How long to train.")] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the run. [dim]runs/ENV-SEED-TIME[/]")
+        Path | None, typer.Option(help="Its folder; runs/ENV-SEED-TIME if not given.")
     ] = None,
     resume: Annotated[
         Path | None, typer.Option(help="Go on with a run: its folder or a checkpoint in it.")
@@ -126,9 +128,9 @@ def resumed(path: Path, refused: dict[str, Any], mutable: dict[str, Any]) -> Ord
     from cli.plan import Plan
     from cli.run_folder import checkpoint_to_resume, set_newer_aside
 
-    given = [f"--{name.replace('_', '-')}" for name, value in refused.items() if value]
+    given = [f"--{k.replace('_', '-')}" for k, v in refused.items() if v not in (None, [])]
     if given:
-        raise SettingError(f"a resumed run keeps its settings, got {', '.join(given)}; leave out")
+        raise SettingError(f"a resumed run keeps its settings, got {', '.join(given)}")
     folder, checkpoint = checkpoint_to_resume(path)
     plan = Plan.read(folder)
     changes = {name: value for name, value in mutable.items() if value is not None}
@@ -188,15 +190,15 @@ def built(order: Order) -> Iterator[EfficientZero]:
     """Ray and the algorithm, restored where the run is resumed."""
     import torch
 
-    from cli.quiet_ray import local_ray, without_result_folder
-    from rllib_ez.errors import CheckpointError, EfficientZeroError
+    from cli.quiet_ray import drop_result_folder, local_ray
 
-    config = without_result_folder(order.plan.config(), order.folder)
+    config = order.plan.config().debugging(log_level="ERROR")
     if order.plan.threads:
         torch.set_num_threads(order.plan.threads)
     actors = config.num_env_runners * max(1, config.num_cpus_per_env_runner) + config.num_learners
     with local_ray(num_cpus=int(actors) + 2):
         algo = config.build_algo()
+        drop_result_folder(algo)
         try:
             if order.resume_from is not None:
                 algo.restore_from_path(str(order.resume_from))
@@ -209,13 +211,13 @@ def built(order: Order) -> Iterator[EfficientZero]:
 def ready(order: Order, algo: EfficientZero, console: Console) -> Iterator[Training]:
     """Everything around the loop: evaluation, records, view."""
     from cli.evaluation import Evaluator
-    from cli.progress import Status, make_view, size
+    from cli.progress import Status, make_view
     from cli.records import Recorder
     from cli.run_folder import cut_progress
     from cli.training import Training
 
     plan, replay = order.plan, algo.pipeline.replay
-    console.print(f"replay when full: {replay.memory} (of it now {size(0)})", soft_wrap=True)
+    console.print(f"replay when full: {replay.memory}", soft_wrap=True)
     steps = algo.pipeline.num_env_steps
     rows = cut_progress(order.folder, steps)
     status = Status(
@@ -228,17 +230,9 @@ def ready(order: Order, algo: EfficientZero, console: Console) -> Iterator[Train
     ):
         training = Training(
             algo, plan, order.folder, evaluator, recorder, status, view,
-            seconds_before=rows[-1]["seconds"] if rows else 0.0,
-            returns=last_returns(rows),
-            checkpoint=order.resume_from,
+            checkpoint=order.resume_from, rows_before=rows,
         )  # fmt: skip
         yield training
-
-
-def last_returns(rows: list[dict[str, Any]]) -> list[float] | None:
-    """Of the newest evaluation on record."""
-    played = [row["evaluation"]["returns"] for row in rows if "evaluation" in row]
-    return played[-1] if played else None
 
 
 def draw(order: Order, rows: list[dict[str, Any]], path: Path) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from cli.evaluation import Evaluator, mean_return
 from cli.plan import Plan
-from cli.progress import Rates, Status, View, number
+from cli.progress import Rates, RecentReturn, Status, View, number
 from cli.records import Recorder, as_number
 from cli.run_folder import checkpoint_path, drop_old_checkpoints
 from cli.stopping import StopRequest
@@ -31,9 +31,8 @@ class Training:
     recorder: Recorder
     status: Status
     view: View
-    seconds_before: float = 0.0  # of the run before it was resumed
-    returns: list[float] | None = None  # of the last evaluation
     checkpoint: Path | None = None  # the newest
+    rows_before: list[dict[str, Any]] = field(default_factory=list)  # where it is resumed
 
     def __post_init__(self) -> None:
         card = self.algo.agent_card()
@@ -41,6 +40,15 @@ class Training:
         self._model = InferenceModel.blank(card.model, device=device)
         self._agent = Agent(card, self._model)
         self._rates = Rates()
+        self._recent = RecentReturn()
+        self._seconds_before = self.rows_before[-1]["seconds"] if self.rows_before else 0.0
+        self.returns: list[float] | None = None  # of the last evaluation
+        for row in self.rows_before:
+            if "evaluation" in row:
+                self._take_in(row["evaluation"]["returns"], at=row["env_steps"])
+            else:
+                mean = self._recent.add(row["train_episodes"], row["train_return_mean"])
+                self.status.train_return = mean
         self._training_seconds = 0.0
         self._start = time.monotonic()
         self._see({})
@@ -58,7 +66,7 @@ class Training:
     @property
     def seconds(self) -> float:
         """Wall-clock time of the run: evaluation too, and what came before it was resumed."""
-        return self.seconds_before + time.monotonic() - self._start
+        return self._seconds_before + time.monotonic() - self._start
 
     def run(self, stop: StopRequest) -> None:
         """Trains to the end, or until somebody asks to stop; leaves a checkpoint."""
@@ -89,12 +97,15 @@ class Training:
         start = time.monotonic()
         result = self.algo.train()
         self._training_seconds += time.monotonic() - start
+        ended, mean = ended_episodes(result)
+        self.status.train_return = self._recent.add(ended, mean)
         self._see(result)
         self.recorder.board(result, self.env_steps)
         self.recorder.row(
             self._clock()
             | {
-                "train_return_mean": self.status.train_return,
+                "train_episodes": ended,
+                "train_return_mean": mean,
                 "losses": self.status.losses,
                 "replay_bytes": self.status.replay_bytes,
             }
@@ -105,22 +116,25 @@ class Training:
         self._say(f"evaluating: {len(self.evaluator.seeds)} episodes")
         self._model.load(self.algo.learner_weights())
         episodes = self.evaluator.play(self._agent)
-        self.returns = [episode.score for episode in episodes]
+        returns = [episode.score for episode in episodes]
         mean = mean_return(episodes)
-        self.recorder.row(
-            self._clock() | {"evaluation": {"return_mean": mean, "returns": self.returns}}
-        )
+        self._take_in(returns, at=self.env_steps)
+        self.recorder.row(self._clock() | {"evaluation": {"return_mean": mean, "returns": returns}})
         metrics = {
             "episode_return_mean": mean,
-            "episode_return_min": min(self.returns),
-            "episode_return_max": max(self.returns),
+            "episode_return_min": min(returns),
+            "episode_return_max": max(returns),
             "episode_len_mean": sum(e.length for e in episodes) / len(episodes),
             "num_episodes": len(episodes),
         }
         self.recorder.board({"evaluation": {"env_runners": metrics}}, self.env_steps)
-        span = f"{number(min(self.returns))} to {number(max(self.returns))}"
-        self.status.evaluation = f"{number(mean)} ({span}) at {self.env_steps:,}"
         self._say("training", now=True)
+
+    def _take_in(self, returns: list[float], *, at: int) -> None:
+        self.returns = returns
+        span = f"{number(min(returns))} to {number(max(returns))}"
+        mean = number(sum(returns) / len(returns))
+        self.status.evaluation = f"{mean} ({span}) at {at:,}"
 
     def _clock(self) -> dict[str, Any]:
         return {
@@ -133,7 +147,6 @@ class Training:
         status = self.status
         status.env_steps, status.updates = self.env_steps, self.updates
         status.replay_bytes = int(as_number(result.get("pipeline", {}).get("replay_bytes")) or 0)
-        status.train_return = as_number(result.get("env_runners", {}).get("episode_return_mean"))
         status.losses = losses_of(result) or status.losses
         status.steps_per_second, status.updates_per_second = self._rates.add(
             self._training_seconds, self.env_steps, self.updates
@@ -142,6 +155,13 @@ class Training:
     def _say(self, activity: str, *, now: bool = False) -> None:
         self.status.activity = activity
         self.view.show(now=now)
+
+
+def ended_episodes(result: Mapping[str, Any]) -> tuple[int, float | None]:
+    """How many training episodes ended in the round, and their mean return."""
+    metrics = result.get("env_runners", {})
+    mean = as_number(metrics.get("episode_return_mean"))
+    return (0, None) if mean is None else (int(as_number(metrics.get("num_episodes")) or 0), mean)
 
 
 def losses_of(result: Mapping[str, Any]) -> dict[str, float]:

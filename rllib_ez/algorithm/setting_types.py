@@ -50,15 +50,15 @@ def checked_setting(name: str, value: Any) -> Any:
     """
     check_setting_names([name])
     kinds = setting_kinds()[name]
-    for kind in kinds:
-        typed = _converted(value, kind)
-        if typed is not None or kind is NoneType:
-            break
-    else:
+    if value is None and NoneType in kinds:
+        return None
+    found = (_converted(value, kind) for kind in kinds)
+    typed = next((one for one in found if one is not None), None)
+    if typed is None:
         words = " or ".join(_word(kind) for kind in kinds)
         raise SettingError(f"{name} must be {words}, got {value!r}")
     least = _LEAST.get(name, 0)
-    if name in RLLIB_SETTINGS and typed is not None and typed < least:
+    if name in RLLIB_SETTINGS and typed < least:
         raise SettingError(f"{name} must be >= {least}, got {value!r}")
     return typed
 

@@ -1,7 +1,7 @@
 """What a trained agent is, on disk: a JSON card and its weights. No pickle, no Ray.
 
-    agent/card.json   format, environment, network, search
-    agent/weights.pt  the network's tensors, read with weights_only=True
+agent/card.json   format, environment, network, search
+agent/weights.pt  the network's tensors, read with weights_only=True
 """
 
 from __future__ import annotations
@@ -89,7 +89,9 @@ def read_agent(checkpoint: str | Path) -> tuple[AgentCard, dict[str, Tensor]]:
     try:
         card = AgentCard.from_json((folder / "card.json").read_text())
     except (ValueError, TypeError, OSError) as error:
-        raise CheckpointError(f"checkpoint must hold a readable card, got {error} in {folder}") from error
+        raise CheckpointError(
+            f"checkpoint must hold a readable card, got {error} in {folder}"
+        ) from error
     try:
         weights = torch.load(folder / "weights.pt", map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a torn or foreign file

@@ -91,7 +91,9 @@ class SearchConfig:
         _check(self.pb_c_init >= 0, "pb_c_init", ">= 0", self.pb_c_init)
         _check(self.pb_c_base > 0, "pb_c_base", "> 0", self.pb_c_base)
         _check(self.min_max_delta > 0, "min_max_delta", "> 0", self.min_max_delta)
-        _check(self.root_dirichlet_alpha > 0, "root_dirichlet_alpha", "> 0", self.root_dirichlet_alpha)
+        _check(
+            self.root_dirichlet_alpha > 0, "root_dirichlet_alpha", "> 0", self.root_dirichlet_alpha
+        )
         fraction = self.root_noise_fraction
         _check(0 <= fraction <= 1, "root_noise_fraction", "in [0, 1]", fraction)
         _check(self.lstm_horizon >= 1, "lstm_horizon", ">= 1", self.lstm_horizon)
@@ -114,7 +116,9 @@ class ReplayConfig:
         _check(self.priority_exponent >= 0, "priority_exponent", ">= 0", self.priority_exponent)
         for name in ("is_exponent_initial", "is_exponent_final"):
             _check(0 <= getattr(self, name) <= 1, name, "in [0, 1]", getattr(self, name))
-        _check(self.is_exponent_updates >= 1, "is_exponent_updates", ">= 1", self.is_exponent_updates)
+        _check(
+            self.is_exponent_updates >= 1, "is_exponent_updates", ">= 1", self.is_exponent_updates
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

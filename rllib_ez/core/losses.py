@@ -61,8 +61,8 @@ def unroll(
     return Unroll(
         stacked,
         torch.cat(prefix, dim=1),
-        policy_logits.unflatten(0, shape),
-        value_logits.unflatten(0, shape),
+        policy_logits.view(*shape, -1),
+        value_logits.view(*shape, -1),
     )
 
 
@@ -98,7 +98,7 @@ def consistency_loss(model: EfficientZeroModel, imagined: Tensor, frames: Tensor
         target = model.project(model.represent(observed.flatten(0, 1)))
     predicted = model.predictor(model.project(imagined.flatten(0, 1)))
     cosine = functional.cosine_similarity(predicted.float(), target.float(), dim=-1)
-    return -cosine.unflatten(0, imagined.shape[:2])
+    return -cosine.view(imagined.shape[:2])
 
 
 def losses(

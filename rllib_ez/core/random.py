@@ -64,7 +64,7 @@ def evaluation_seeds(seed: int, count: int, *, runner: int = 1) -> list[int]:
     return episode_seeds(seed, Stream.EVALUATE, count, start=first)
 
 
-@njit("uint64(uint64)", cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit("uint64(uint64)", cache=True, nogil=True)
 def mix(x: int) -> int:
     """SplitMix64's finaliser: u64 to u64, every input bit moves every output bit."""
     x = np.uint64(x) + GOLDEN
@@ -73,7 +73,7 @@ def mix(x: int) -> int:
     return x ^ (x >> np.uint64(31))  # type: ignore[no-any-return]
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def _combine(seeds: np.ndarray, columns: np.ndarray) -> np.ndarray:
     out = np.empty_like(seeds)
     for row in range(len(seeds)):
@@ -84,14 +84,14 @@ def _combine(seeds: np.ndarray, columns: np.ndarray) -> np.ndarray:
     return out
 
 
-@njit("float64(uint64)", cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit("float64(uint64)", cache=True, nogil=True)
 def uniform(x: int) -> float:
     """A well-mixed u64 to a float in (0, 1), never 0 or 1."""
     # 52 bits: with 53 the half would round the largest up to 1.
     return (float(np.uint64(x) >> np.uint64(12)) + 0.5) * (1.0 / 4503599627370496.0)
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def _gamma(state: int, shape: float) -> tuple[float, int]:
     """One draw of Gamma(shape, 1) after Marsaglia and Tsang (2000), and the state after it."""
     boost = 1.0
@@ -113,7 +113,7 @@ def _gamma(state: int, shape: float) -> tuple[float, int]:
             return boost * d * v, state
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def dirichlet(seeds: np.ndarray, legal: np.ndarray, alpha: float) -> np.ndarray:
     """Draws Dirichlet(alpha) over the legal actions of each root.
 

@@ -128,7 +128,7 @@ class TargetCache:
         self._generation[slots] = generation
 
     def get_state(self) -> dict[str, np.ndarray]:
-        """Everything that is remembered: recomputing it in other batches could differ in the last bit."""
+        """All that is remembered: computed anew in other batches, a last bit could differ."""
         known = np.flatnonzero(self._version >= 0)
         return {
             "slots": known,

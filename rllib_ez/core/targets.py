@@ -57,7 +57,7 @@ def dynamic_horizon(
 
     Source: EfficientZero, arXiv:2111.00210, eq. 12.
     """
-    return np.clip(td_steps - age_updates // horizon_decay_updates, 1, td_steps)
+    return np.asarray(np.clip(td_steps - age_updates // horizon_decay_updates, 1, td_steps))
 
 
 def bootstrap_offsets(horizon: np.ndarray, length: np.ndarray, *, unroll_steps: int) -> np.ndarray:
@@ -74,7 +74,7 @@ def bootstrap_offsets(horizon: np.ndarray, length: np.ndarray, *, unroll_steps: 
         [B, K+1] i64.
     """
     left = length[:, None] - np.arange(unroll_steps + 1)
-    return np.maximum(0, np.minimum(horizon[:, None], left))
+    return np.asarray(np.maximum(0, np.minimum(horizon[:, None], left)))
 
 
 def n_step_value_targets(
@@ -142,9 +142,7 @@ class TargetBuilder:
         self.replay = replay
         self.cache = cache
 
-    def build(
-        self, sample: SampledWindows, *, update: int, rng: np.random.Generator
-    ) -> TrainBatch:
+    def build(self, sample: SampledWindows, *, update: int, rng: np.random.Generator) -> TrainBatch:
         """Makes the targets of B samples.
 
         Args:

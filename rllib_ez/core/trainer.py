@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 from rllib_ez.core.config import OptimizerConfig
 from rllib_ez.core.losses import PARTS
 from rllib_ez.core.types import TrainBatch
+
+ADVICE = "the weights are unchanged. Lower learning_rate, or check the environment's rewards"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,7 @@ def make_optimizer(
 def learning_rate_at(update: int, config: OptimizerConfig) -> float:
     """The learning rate of gradient update `update`, counted from 0.
 
-        lr(u) = rate * min(1, (u + 1) / warmup) * (0.1 if u >= decay_at_update > 0 else 1)
+    lr(u) = rate * min(1, (u + 1) / warmup) * (0.1 if u >= decay_at_update > 0 else 1)
     """
     rate = config.learning_rate
     if config.warmup_updates > 0:
@@ -71,12 +74,11 @@ def apply_gradients(
     """Backward, clip by global norm, step; returns the norm before clipping and the rate.
 
     Raises:
-        FloatingPointError: the loss is not finite; the weights are left as they were.
+        FloatingPointError: loss or gradient is not finite; the weights are left as they were.
     """
     if not torch.isfinite(total.detach()):
         raise FloatingPointError(
-            f"loss must be finite, got {total.item()} at update {update}; the weights are "
-            "unchanged. Lower learning_rate, or check the environment's rewards"
+            f"loss must be finite, got {total.item()} at update {update}; {ADVICE}"
         )
     rate = learning_rate_at(update, config)
     parameters = []
@@ -85,9 +87,13 @@ def apply_gradients(
         parameters += group["params"]
     optimizer.zero_grad(set_to_none=True)
     total.backward()  # type: ignore[no-untyped-call]
-    norm = torch.nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
+    norm = float(torch.nn.utils.clip_grad_norm_(parameters, config.max_grad_norm))
+    if not math.isfinite(norm):
+        raise FloatingPointError(
+            f"gradient must be finite, got norm {norm} at update {update}; {ADVICE}"
+        )
     optimizer.step()
-    return float(norm), rate
+    return norm, rate
 
 
 def step_result(

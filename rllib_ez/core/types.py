@@ -113,5 +113,8 @@ class TrainBatch:
     def rows(self, start: int, stop: int) -> TrainBatch:
         """Samples start .. stop as a batch of their own."""
         return TrainBatch(
-            **{f.name: np.ascontiguousarray(getattr(self, f.name)[start:stop]) for f in fields(self)}
+            **{
+                f.name: np.ascontiguousarray(getattr(self, f.name)[start:stop])
+                for f in fields(self)
+            }
         )

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.ray
 def everything(algorithm):
     """What must agree: weights, replay with priorities, cached targets, counters."""
     pipeline = algorithm.pipeline
-    weights = {n: t.numpy() for n, t in algorithm._learner_weights().items()}
+    weights = {n: t.numpy() for n, t in algorithm.learner_weights().items()}
     return {
         **weights,
         "action": pipeline.replay.action,
@@ -71,7 +71,7 @@ def test_the_agent_in_a_checkpoint_acts_as_the_algorithm_does(trained, tmp_path)
     agent = Agent.load(tmp_path / "checkpoint")
     observations = np.random.default_rng(0).normal(size=(6, 1, 4)).astype(np.float32)
     runner = trained.env_runner
-    runner.set_weights(trained._learner_weights(), 0)
+    runner.set_weights(trained.learner_weights(), 0)
     seeds = np.zeros(6, np.uint64)
     ours = agent.search(observations, seeds=seeds)
     theirs = runner.actor.exploit(observations, seeds=seeds)

@@ -31,7 +31,9 @@ class PixelTrunk(nn.Module):
         rows, columns = -(-height // 16), -(-width // 16)
         self.latent_shape: tuple[int, ...] = (channels, rows, columns)
         self.encoder = nn.Sequential(
-            nn.Conv2d(colours * config.frame_stack, channels // 2, 3, stride=2, padding=1, bias=False),
+            nn.Conv2d(
+                colours * config.frame_stack, channels // 2, 3, stride=2, padding=1, bias=False
+            ),
             nn.BatchNorm2d(channels // 2),
             nn.ReLU(),
             residual_blocks(channels // 2, blocks),

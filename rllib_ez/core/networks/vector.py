@@ -15,6 +15,8 @@ from rllib_ez.core.networks.blocks import mlp, zero_output
 class VectorTrunk(nn.Module):
     """Frames [D] f32 to a latent [hidden_size], and one imagined step from there."""
 
+    observation_scale: Tensor | None  # [D] f32
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         size = config.hidden_size
@@ -58,7 +60,9 @@ class VectorPrediction(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         size = config.hidden_size
-        self.trunk = nn.Sequential(*mlp((size, size), norm=nn.LayerNorm, final_norm=True), nn.ReLU())
+        self.trunk = nn.Sequential(
+            *mlp((size, size), norm=nn.LayerNorm, final_norm=True), nn.ReLU()
+        )
         self.policy = zero_output(nn.Linear(size, config.num_actions))
         self.value = zero_output(nn.Linear(size, config.value_bins))
 

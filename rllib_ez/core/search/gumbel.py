@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 
 from rllib_ez.core.random import mix, uniform
-from rllib_ez.core.search.kernels import q_of_edge
+from rllib_ez.core.search.kernels import lean, q_of_edge
 from rllib_ez.core.search.tree import ROOT, UNEXPANDED, Rules, Tree
 
 
@@ -141,7 +141,7 @@ def conclude(
             improved[row, action] = scores[action]
 
 
-@njit(cache=True, nogil=True)
+@lean
 def score_actions(
     tree: Tree, rules: Rules, row: int, node: int, scores: np.ndarray, counts: np.ndarray
 ) -> int:
@@ -155,7 +155,7 @@ def score_actions(
 
     Source: Gumbel MuZero, Danihelka et al. 2022, eqs. 8, 10; norm as in EfficientZero.
     """
-    total = 0
+    total, most = 0, 0
     for action in range(len(scores)):
         child = tree.child[row, node, action]
         counts[action] = 0
@@ -163,10 +163,11 @@ def score_actions(
             counts[action] = tree.visits[row, child]
             scores[action] = q_of_edge(tree, rules, row, child)
             total += counts[action]
+            most = max(most, counts[action])
     mixed = _mixed_value(tree, row, node, scores, counts)
     lowest = tree.q_bounds[row, 0]
     spread = max(tree.q_bounds[row, 1] - lowest, rules.min_max_delta)
-    factor = (rules.c_visit + counts.max()) * rules.c_scale
+    factor = (rules.c_visit + most) * rules.c_scale
     for action in range(len(scores)):
         q = scores[action] if counts[action] > 0 else mixed
         norm = 0.0
@@ -176,12 +177,12 @@ def score_actions(
     return total
 
 
-@njit(cache=True, nogil=True)
+@lean
 def _prior(tree: Tree, row: int, node: int, action: int) -> float:
     return max(float(tree.prior[row, node, action]), 1e-30)
 
 
-@njit(cache=True, nogil=True)
+@lean
 def _mixed_value(tree: Tree, row: int, node: int, q: np.ndarray, counts: np.ndarray) -> float:
     """What an unvisited action is thought to be worth.
 
@@ -200,11 +201,11 @@ def _mixed_value(tree: Tree, row: int, node: int, q: np.ndarray, counts: np.ndar
             prior_sum += weight
             weighted_q += weight * q[action]
             total += counts[action]
-    value = tree.raw_value[row, node]
+    value = float(tree.raw_value[row, node])
     return (value + total * (weighted_q / prior_sum)) / (1 + total) if total > 0 else value
 
 
-@njit(cache=True, nogil=True)
+@lean
 def softmax_in_place(scores: np.ndarray, allowed: np.ndarray) -> None:
     """Turns scores [A] into probabilities; 0 where not `allowed`."""
     highest = -np.inf
@@ -219,7 +220,7 @@ def softmax_in_place(scores: np.ndarray, allowed: np.ndarray) -> None:
         scores[action] /= total
 
 
-@njit(cache=True, nogil=True)
+@lean
 def _keep_scheduled(
     tree: Tree, plan: Plan, row: int, simulation: int, scores: np.ndarray, counts: np.ndarray
 ) -> None:
@@ -231,7 +232,7 @@ def _keep_scheduled(
             scores[action] = -np.inf
 
 
-@njit(cache=True, nogil=True)
+@lean
 def _best(scores: np.ndarray, seed: int, place: int) -> int:
     """Drawn among equal scores as in `kernels`."""
     best, choice, ties = -np.inf, -1, 0

@@ -54,10 +54,8 @@ def search(
     noise = root_noise and by_puct
     prior = root_prior(root.prior, legal, config=config, seeds=seeds, noise=noise)
     nodes = config.num_simulations + 1
-    tree, rules = (
-        Tree.plant(prior, root.value, legal=legal, seed=seeds, nodes=nodes),
-        Rules.of(config),
-    )
+    tree = Tree.plant(prior, root.value, legal=legal, seed=seeds, nodes=nodes)
+    rules = Rules.of(config)
     method: Method = Puct(tree, rules)
     if not by_puct:
         method = Gumbel(tree, rules, config=config, noise=root_noise)

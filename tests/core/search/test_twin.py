@@ -63,9 +63,7 @@ def test_search_agrees_with_the_slow_twin(
     seed, num_actions, batch, num_states, num_levels, noise, settings_of_search
 ):
     rng = np.random.default_rng(seed)
-    world = random_world(
-        rng, num_states=num_states, num_actions=num_actions, num_levels=num_levels
-    )
+    world = random_world(rng, num_states=num_states, num_actions=num_actions, num_levels=num_levels)
     legal = rng.random((batch, num_actions)) < 0.7
     legal[np.arange(batch), rng.integers(num_actions, size=batch)] = True
     assert_agrees(

@@ -11,7 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rllib_ez.core.config import SearchConfig
 from rllib_ez.core.inference import RootEstimate, StepEstimate
+from rllib_ez.core.search import search
+from rllib_ez.core.search.methods import Puct
+from rllib_ez.core.search.search import simulate
+from rllib_ez.core.search.tree import Rules, Tree
+from rllib_ez.core.types import SearchResult
 
 
 @dataclass(frozen=True)
@@ -76,3 +82,33 @@ def random_world(
         prior = np.where(rng.random((num_states, 1)) < 0.2, favoured, 1 / num_actions)
     tables = (table.astype(np.float32) for table in (reward, prior, value))
     return World(rng.integers(num_states, size=size), *tables)
+
+
+def grown(world: World, state: int, model: TableModel | None = None, **settings) -> Tree:
+    """The tree of one root after all its simulations."""
+    config = SearchConfig(**settings)
+    root = world.root([state])
+    tree = Tree.plant(
+        root.prior,
+        root.value,
+        legal=np.ones(root.prior.shape, bool),
+        seed=np.array([1], np.uint64),
+        nodes=config.num_simulations + 1,
+    )
+    rules = Rules.of(config)
+    simulate(model or TableModel(world), tree, rules, root=root, method=Puct(tree, rules))
+    return tree
+
+
+def searched(world: World, states, **settings) -> SearchResult:
+    """Searches roots whose seeds are 0, 1, 2... unless told otherwise."""
+    seeds = settings.pop("seeds", np.arange(len(states), dtype=np.uint64))
+    root_noise = settings.pop("root_noise", False)
+    return search(
+        TableModel(world),
+        world.root(states),
+        config=SearchConfig(**{name: v for name, v in settings.items() if name != "legal"}),
+        seeds=seeds,
+        legal=settings.get("legal"),
+        root_noise=root_noise,
+    )

@@ -1,0 +1,147 @@
+"""Trains some seeds with `ez train` and keeps curves, table and picture.
+
+    python benchmarks/learning.py cartpole --env cartpole --seeds 0 1 2 3 4 --solved 475
+    python benchmarks/learning.py toy_pixels --env toy_pixels --seeds 0 1 2 --solved 2.85
+
+Writes benchmarks/results/NAME/: seed-N.jsonl (every evaluation with every return), summary.json
+(machine, versions, commit, settings, a row per seed), table.md, curves.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import describe_machine
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def main() -> None:
+    """Runs the seeds, `--parallel` at a time, each on one thread."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("name", help="folder under benchmarks/results")
+    parser.add_argument("--env", required=True, help="as `ez train --env` takes it")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--env-steps", type=int, help="the preset's own if not given")
+    parser.add_argument("--solved", type=float, required=True, help="return that counts as solved")
+    parser.add_argument("--parallel", type=int, default=2, help="seeds at a time, a core each")
+    parser.add_argument("extra", nargs="*", help="after --: more arguments for `ez train`")
+    args = parser.parse_args()
+    folder = RESULTS / args.name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    with tempfile.TemporaryDirectory() as runs, ThreadPoolExecutor(args.parallel) as pool:
+        jobs = [(args, seed, Path(runs) / str(seed), folder) for seed in args.seeds]
+        rows = list(pool.map(train_one, jobs))
+        settings = (Path(runs) / str(args.seeds[0]) / "config.yaml").read_text()
+    summary = {
+        "machine": describe_machine(),
+        "command": " ".join(["python", *sys.argv]),
+        "solved_at": args.solved,
+        "parallel": args.parallel,
+        "rows": rows,
+    }
+    (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
+    (folder / "settings.yaml").write_text(settings)
+    (folder / "table.md").write_text(table(summary))
+    draw(folder, rows, args.solved)
+    print(table(summary))
+
+
+def train_one(job: tuple[argparse.Namespace, int, Path, Path]) -> dict[str, Any]:
+    """Trains one seed and reduces its curve to a row."""
+    args, seed, out, folder = job
+    command = [str(Path(sys.executable).with_name("ez")), "train", "--env", args.env]
+    command += ["--seed", str(seed), "--out", str(out), "--threads", "1", "--json", *args.extra]
+    if args.env_steps is not None:
+        command += ["--env-steps", str(args.env_steps)]
+    began = time.perf_counter()
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    if done.returncode != 0:
+        raise RuntimeError(f"seed {seed} failed:\n{done.stderr[-3000:]}")
+    final = json.loads(done.stdout.strip().splitlines()[-1])
+    rows = [json.loads(line) for line in (out / "progress.jsonl").read_text().splitlines()]
+    evaluations = [row for row in rows if "evaluation" in row]
+    (folder / f"seed-{seed}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in evaluations))
+    print(f"seed {seed}: {final['return_mean']} after {final['env_steps']} env steps", flush=True)
+    return {
+        "seed": seed,
+        "env_steps": [row["env_steps"] for row in evaluations],
+        "return_mean": [row["evaluation"]["return_mean"] for row in evaluations],
+        "stable_from": stable_from(evaluations, args.solved),
+        "final_return_mean": final["return_mean"],
+        "final_returns": evaluations[-1]["evaluation"]["returns"],
+        "num_updates": final["updates"],
+        "wall_seconds": round(final["wall_seconds"], 1),
+        "process_seconds": round(time.perf_counter() - began, 1),
+        "final": final,
+    }
+
+
+def stable_from(evaluations: list[dict[str, Any]], solved: float) -> int | None:
+    """Env steps of the first evaluation after which every one, itself included, is solved."""
+    stable = None
+    for row in evaluations:
+        if row["evaluation"]["return_mean"] < solved:
+            stable = None
+        elif stable is None:
+            stable = row["env_steps"]
+    return stable
+
+
+def table(summary: dict[str, Any]) -> str:
+    """The rows as Markdown."""
+    lines = [
+        "| seed | stable from (env steps) | final return, mean of episodes | worst final episode "
+        "| updates | wall s, evaluations included |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in summary["rows"]:
+        lines.append(
+            f"| {row['seed']} | {row['stable_from'] or 'never'} | {row['final_return_mean']:.2f} "
+            f"| {min(row['final_returns']):g} | {row['num_updates']} | {row['wall_seconds']} |"
+        )
+    machine = summary["machine"]
+    lines += [
+        "",
+        f"Solved: mean return >= {summary['solved_at']:g}. {machine['processor']}, "
+        f"{machine['cpus']} cores, {summary['parallel']} seeds at a time, one thread each; "
+        f"torch {machine['torch']}, ray {machine['ray']}, commit {machine['commit']}.",
+        "",
+        f"    {summary['command']}",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def draw(folder: Path, rows: list[dict[str, Any]], solved: float) -> None:
+    """All seeds' evaluations over env steps."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for row in rows:
+        axes.plot(row["env_steps"], row["return_mean"], marker="o", markersize=3, label=f"seed {row['seed']}")
+    axes.axhline(solved, color="0.5", linestyle="--", linewidth=1, label=f"solved, {solved:g}")
+    axes.set(title=folder.name, xlabel="env steps", ylabel="evaluation return, mean of episodes")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=9)
+    figure.savefig(folder / "curves.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,184 @@
+"""`ez train` from start to end, with tiny numbers, in processes of its own."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tensorboardX.proto.event_pb2 import Event
+
+from .conftest import ROOT, TINY, ez_process
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+CARTPOLE = ["train", "--env", "cartpole", *TINY]
+FULL_DISK = f"""
+import sys
+import rllib_ez.algorithm.algorithm as algorithm
+from cli.main import app
+
+def write_agent(*args, written=[], write=algorithm.write_agent):
+    if written:
+        raise OSError({errno.ENOSPC}, "No space left on device")
+    written.append(write(*args))
+
+algorithm.write_agent = write_agent
+app(sys.argv[1:])
+"""
+
+
+def trained(*args: str) -> dict[str, Any]:
+    """Trains; the JSON object on the last line of stdout."""
+    done = ez_process(*args, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def rows_of(run: Path) -> list[dict[str, Any]]:
+    """progress.jsonl without what the clock says."""
+    rows = [json.loads(line) for line in (run / "progress.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+
+
+def board_of(run: Path) -> dict[str, list[int]]:
+    """The steps at which each name stands in the TensorBoard files."""
+    steps: dict[str, list[int]] = {}
+    for path in sorted((run / "tensorboard").iterdir()):
+        data, at = path.read_bytes(), 0
+        while at < len(data):
+            size = struct.unpack("<Q", data[at : at + 8])[0]
+            event = Event.FromString(data[at + 12 : at + 12 + size])
+            at += 16 + size
+            for value in event.summary.value:
+                steps.setdefault(value.tag, []).append(event.step)
+    return steps
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """A whole run: 200 env steps, evaluated twice."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    steps = ["--env-steps", "200", "--evaluate-every", "120", "--checkpoint-every", "40"]
+    return out, trained(*CARTPOLE, *steps, "--out", str(out))
+
+
+def test_the_summary_says_how_it_went(run: tuple[Path, dict[str, Any]]):
+    out, summary = run
+    assert (summary["env_steps"], summary["updates"], summary["finished"]) == (200, 50, True)
+    assert summary["checkpoint"] == str(out / "checkpoint_000000200")
+    assert summary["wall_seconds"] > 0
+    assert summary["return_mean"] == pytest.approx(sum(summary["returns"]) / 2)
+
+
+def test_evaluations_come_at_their_marks(run: tuple[Path, dict[str, Any]]):
+    evaluated = [row["env_steps"] for row in rows_of(run[0]) if "evaluation" in row]
+    assert evaluated == [120, 200]
+
+
+def test_two_checkpoints_are_kept(run: tuple[Path, dict[str, Any]]):
+    kept = sorted(path.name for path in run[0].glob("checkpoint_*"))
+    assert kept == ["checkpoint_000000160", "checkpoint_000000200"]
+
+
+def test_the_curve_is_a_picture(run: tuple[Path, dict[str, Any]]):
+    assert (run[0] / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_tensorboard_has_rllibs_names_over_env_steps(run: tuple[Path, dict[str, Any]]):
+    board = board_of(run[0])
+    assert board["evaluation/env_runners/episode_return_mean"] == [120, 200]
+    assert board["learners/default_policy/total_loss"] == [80, 120, 160, 200]
+
+
+def test_nothing_but_our_own_lines_is_shown(tmp_path: Path):
+    done = ez_process(*CARTPOLE, "--env-steps", "40", "--out", str(tmp_path / "run"))
+    assert done.returncode == 0
+    noise = [w for w in ("ray", "RLlib", "Warning", "WARNING") if w in done.stderr]
+    assert noise == []
+    assert len(done.stderr.splitlines()) <= 4
+
+
+def test_ez_evaluate_repeats_the_runs_own_evaluation(run: tuple[Path, dict[str, Any]]):
+    done = ez_process("evaluate", str(run[0]), "--episodes", "2", "--json")
+    assert json.loads(done.stdout)["returns"] == run[1]["returns"]
+
+
+def test_stopped_and_resumed_equals_not_stopped(run: tuple[Path, dict[str, Any]], tmp_path: Path):
+    out, every = tmp_path / "run", ["--evaluate-every", "120", "--checkpoint-every", "40"]
+    trained(*CARTPOLE, "--env-steps", "120", *every, "--out", str(out))
+    trained("train", "--resume", str(out), "--env-steps", "200")
+    assert rows_of(out) == rows_of(run[0])
+
+
+def test_going_on_from_an_older_checkpoint_sets_newer_ones_aside(
+    run: tuple[Path, dict[str, Any]], tmp_path: Path
+):
+    out = tmp_path / "run"
+    out.mkdir()
+    subprocess.run(["cp", "-r", f"{run[0]}/.", str(out)], check=True)
+    summary = trained("train", "--resume", str(out / "checkpoint_000000160"))
+    assert summary["env_steps"] == 200
+    assert rows_of(out) == rows_of(run[0])
+    assert len(list(out.glob("set_aside_checkpoint_000000200_*"))) == 1
+
+
+def test_actors_and_a_learner_process_train_too(tmp_path: Path):
+    processes = ["--num-env-runners", "2", "--num-learners", "1"]
+    steps = ["--env-steps", "200", "--out", str(tmp_path / "run")]
+    assert trained(*CARTPOLE, *processes, *steps)["updates"] > 0
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+def test_a_signal_saves_a_checkpoint_and_says_how_to_go_on(
+    number: signal.Signals, code: int, tmp_path: Path
+):
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "cli.main", *CARTPOLE, "--env-steps", "1000000"]
+    process = subprocess.Popen(
+        [*command, "--out", str(out)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    wait_for_rows(out, at_least=4)
+    os.killpg(process.pid, number)
+    stderr = process.communicate(timeout=120)[1]
+    assert process.returncode == code, stderr
+    assert f"ez train --resume {out}" in stderr
+    newest = max(row["env_steps"] for row in rows_of(out))
+    assert (out / f"checkpoint_{newest:09d}" / "agent" / "card.json").is_file()
+
+
+def test_a_full_disk_leaves_the_old_checkpoint(tmp_path: Path):
+    out = tmp_path / "run"
+    steps = ["--env-steps", "80", "--checkpoint-every", "40", "--out", str(out)]
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, *CARTPOLE, *steps],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 3
+    assert "error: checkpoint must be written whole, got [Errno 28]" in done.stderr
+    assert [path.name for path in out.glob("checkpoint_*")] == ["checkpoint_000000040"]
+
+
+def wait_for_rows(run: Path, *, at_least: int) -> None:
+    """Waits until so many rounds are on record."""
+    path, end = run / "progress.jsonl", time.monotonic() + 120
+    while time.monotonic() < end:
+        if path.exists() and path.read_text().count("\n") >= at_least:
+            return
+        time.sleep(0.2)
+    raise AssertionError(f"no {at_least} rounds in {path} after two minutes")

@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from rllib_ez.core.config import ModelConfig
+from rllib_ez.core.networks import EfficientZeroModel
+from rllib_ez.errors import SettingError
+
+VECTOR = ModelConfig(frame_shape=(3,), frame_stack=2, num_actions=4, hidden_size=16, lstm_size=8)
+PIXEL = ModelConfig(
+    network="pixel",
+    frame_shape=(24, 24, 1),
+    frame_stack=2,
+    num_actions=4,
+    latent_channels=8,
+    head_channels=4,
+    lstm_size=8,
+    value_bins=11,
+    value_prefix_bins=7,
+    projection_size=16,
+)
+PAPER = ModelConfig(
+    network="pixel",
+    frame_shape=(96, 96, 3),
+    frame_stack=4,
+    num_actions=18,
+    latent_channels=64,
+    head_channels=16,
+    head_hidden_size=32,
+    lstm_size=512,
+    value_bins=601,
+    value_prefix_bins=601,
+    projection_size=1024,
+    prediction_hidden_size=512,
+)
+
+
+def made(config: ModelConfig, *, restless: bool = False) -> EfficientZeroModel:
+    """In evaluation mode; if restless no weight is 0, the output layers' included."""
+    torch.manual_seed(0)
+    model = EfficientZeroModel(config).eval()
+    if restless:
+        for parameter in model.parameters():
+            nn.init.normal_(parameter, std=0.2)
+    return model
+
+
+def observations(config: ModelConfig, count: int) -> Tensor:
+    shape = (count, config.frame_stack, *config.frame_shape)
+    rng = np.random.default_rng(0)
+    if config.network == "pixel":
+        return torch.from_numpy(rng.integers(256, size=shape, dtype=np.uint8))
+    return torch.from_numpy(rng.standard_normal(shape).astype(np.float32))
+
+
+def size(*modules: nn.Module) -> int:
+    return sum(p.numel() for module in modules for p in module.parameters())
+
+
+@pytest.fixture(scope="module")
+def paper() -> EfficientZeroModel:
+    return made(PAPER)
+
+
+# Published counts are those of 18 actions, without modules that its forward pass never uses.
+
+
+def test_representation_has_the_papers_size(paper: EfficientZeroModel):
+    assert size(paper.trunk.encoder) == 318_016
+
+
+def test_dynamics_has_the_papers_size(paper: EfficientZeroModel):
+    trunk = paper.trunk
+    assert size(trunk.step_conv, trunk.step_norm, trunk.step_blocks) == 111_552
+
+
+def test_prefix_head_has_the_papers_size(paper: EfficientZeroModel):
+    """Less 32 biases in front of a batch norm, which takes them out again."""
+    parts = (paper.trunk.prefix_head, paper.lstm, paper.prefix_norm, paper.prefix_hidden)
+    assert size(*parts, paper.prefix_output) == 2_270_729 - 32
+
+
+def test_prediction_has_the_papers_size(paper: EfficientZeroModel):
+    assert size(paper.prediction) == 133_611
+
+
+def test_projector_and_predictor_have_the_papers_sizes(paper: EfficientZeroModel):
+    """Less the biases in front of batch norms: 3 x 1024 and 512."""
+    assert size(paper.projector) == 4_465_664 - 3 * 1024
+    assert size(paper.predictor) == 1_051_136 - 512
+
+
+def test_latent_of_the_paper_is_64_by_6_by_6(paper: EfficientZeroModel):
+    assert paper.represent(observations(PAPER, 1)).shape == (1, 64, 6, 6)
+
+
+@pytest.mark.parametrize(
+    ("frame_shape", "latent"),
+    [((24, 24, 1), (2, 2)), ((84, 84, 1), (6, 6)), ((64, 64, 3), (4, 4)), ((20, 33, 3), (2, 3))],
+)
+def test_other_frame_sizes_shrink_sixteenfold_too(frame_shape, latent):
+    config = ModelConfig(
+        network="pixel", frame_shape=frame_shape, latent_channels=4, head_channels=2
+    )
+    model = made(config)
+    out = model.root(observations(config, 2))
+    assert out.latent.shape == (2, 4, *latent) == (2, *model.trunk.latent_shape)
+    assert model.transition(out.latent, torch.tensor([0, 1])).shape == out.latent.shape
+
+
+@pytest.mark.parametrize("config", [VECTOR, PIXEL])
+def test_outputs_have_the_shapes_of_the_types(config: ModelConfig):
+    model = made(config)
+    root = model.root(observations(config, 5))
+    step = model.step(root.latent, torch.zeros(2, 5, 8), torch.tensor([0, 1, 2, 3, 0]))
+    assert root.policy_logits.shape == step.policy_logits.shape == (5, 4)
+    assert root.value_logits.shape == step.value_logits.shape == (5, config.value_bins)
+    assert step.value_prefix_logits.shape == (5, config.value_prefix_bins)
+    assert step.memory.shape == (2, 5, 8)
+    assert step.latent.shape == root.latent.shape
+    assert model.project(root.latent).shape == (5, config.projection_size)
+
+
+@pytest.mark.parametrize("config", [VECTOR, PIXEL])
+def test_a_new_network_favours_nothing(config: ModelConfig):
+    model = made(config)
+    root = model.root(observations(config, 3))
+    step = model.step(root.latent, torch.zeros(2, 3, 8), torch.tensor([0, 1, 2]))
+    for logits in (root.policy_logits, root.value_logits, step.policy_logits, step.value_logits):
+        assert (logits == 0).all()
+    assert (step.value_prefix_logits == 0).all()
+
+
+@pytest.mark.parametrize("config", [VECTOR, PIXEL])
+def test_reading_a_sequence_is_reading_it_step_by_step(config: ModelConfig):
+    model = made(config, restless=True)
+    latents = torch.stack([model.represent(observations(config, 3) + k) for k in range(4)], dim=1)
+    whole, memory = model.accumulate(latents, None)
+    state = torch.zeros(2, 3, 8)
+    for k in range(4):
+        logits, state = model.accumulate(latents[:, k : k + 1], state)
+        torch.testing.assert_close(logits[:, 0], whole[:, k], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(state, memory, rtol=1e-4, atol=1e-5)
+
+
+def test_no_memory_is_a_memory_of_zeros():
+    model = made(VECTOR, restless=True)
+    latents = model.represent(observations(VECTOR, 2))[:, None]
+    fresh, _ = model.accumulate(latents, None)
+    zeros, _ = model.accumulate(latents, torch.zeros(2, 2, 8))
+    assert torch.equal(fresh, zeros)
+
+
+def test_hidden_state_comes_before_cell_state_in_memory():
+    model = made(VECTOR, restless=True)
+    latents = model.represent(observations(VECTOR, 2))[:, None]
+    _, memory = model.accumulate(latents, None)
+    outputs, (h, c) = model.lstm(latents)
+    assert torch.equal(memory, torch.cat((h, c)))
+    assert torch.equal(memory[0], outputs[:, 0])
+
+
+@pytest.mark.parametrize("config", [VECTOR, PIXEL])
+def test_each_action_leads_elsewhere(config: ModelConfig):
+    model = made(config, restless=True)
+    latent = model.represent(observations(config, 1)).repeat_interleave(4, 0)
+    after = model.transition(latent, torch.arange(4)).flatten(1)
+    assert (torch.cdist(after, after) + torch.eye(4) > 1e-4).all()
+
+
+@pytest.mark.parametrize("config", [VECTOR, PIXEL])
+def test_samples_do_not_influence_each_other_in_evaluation(config: ModelConfig):
+    model = made(config, restless=True)
+    batch = observations(config, 4)
+    whole, alone = model.root(batch), model.root(batch[2:3])
+    torch.testing.assert_close(alone.latent[0], whole.latent[2], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(alone.value_logits[0], whole.value_logits[2], rtol=1e-4, atol=1e-5)
+
+
+def test_bytes_and_floats_of_the_same_pixels_agree():
+    model = made(PIXEL, restless=True)
+    pixels = observations(PIXEL, 2)
+    assert torch.equal(model.represent(pixels), model.represent(pixels.float()))
+
+
+def test_frames_are_stacked_as_channels_oldest_first_and_scaled_to_one():
+    config = ModelConfig(network="pixel", frame_shape=(4, 6, 3), frame_stack=2, latent_channels=4)
+    model = made(config)
+    model.trunk.encoder = nn.Identity()
+    pixels = observations(config, 2)
+    channels = model.represent(pixels)  # [B, L*C, H, W]
+    assert channels.shape == (2, 6, 4, 6)
+    assert torch.equal(channels[1, 3 * 1 + 2], pixels[1, 1, :, :, 2] / 255.0)
+    assert torch.equal(channels[0, 0], pixels[0, 0, :, :, 0] / 255.0)
+
+
+def test_vectors_without_a_scale_are_squashed_with_their_sign():
+    """symlog(e - 1) = 1."""
+    config = ModelConfig(frame_shape=(3,), frame_stack=1)
+    model = made(config)
+    model.trunk.encoder = nn.Identity()
+    seen = torch.tensor([[[0.0, np.e - 1, 1 - np.e]]])
+    torch.testing.assert_close(model.represent(seen), torch.tensor([[0.0, 1.0, -1.0]]))
+
+
+def test_vectors_with_a_scale_are_multiplied():
+    config = ModelConfig(frame_shape=(2,), frame_stack=2, observation_scale=(0.5, 10.0))
+    model = made(config)
+    model.trunk.encoder = nn.Identity()
+    seen = torch.tensor([[[2.0, 1.0], [4.0, -1.0]]])
+    assert model.represent(seen).tolist() == [[1.0, 10.0, 2.0, -10.0]]
+
+
+def test_the_observation_scale_is_no_weight():
+    config = ModelConfig(frame_shape=(2,), observation_scale=(0.5, 10.0))
+    assert "trunk.observation_scale" not in made(config).state_dict()
+
+
+@pytest.mark.parametrize("frame_shape", [(24,), (24, 24)])
+def test_flat_frames_are_refused_by_the_pixel_network(frame_shape: tuple[int, ...]):
+    with pytest.raises(SettingError, match="frame_shape must be"):
+        EfficientZeroModel(ModelConfig(network="pixel", frame_shape=frame_shape))
+
+
+def test_acting_needs_no_simsiam_weights():
+    model = made(VECTOR)
+    names = set(model.state_dict()) - set(model.inference_state_dict())
+    assert {name.split(".")[0] for name in names} == {"projector", "predictor"}
