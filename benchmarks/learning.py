@@ -28,7 +28,9 @@ RESULTS = Path(__file__).parent / "results"
 
 def main() -> None:
     """Runs the seeds, `--parallel` at a time, each on one thread."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("name", help="folder under benchmarks/results")
     parser.add_argument("--env", required=True, help="as `ez train --env` takes it")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
@@ -74,7 +76,9 @@ def train_one(job: tuple[argparse.Namespace, int, Path, Path]) -> dict[str, Any]
     final = json.loads(done.stdout.strip().splitlines()[-1])
     rows = [json.loads(line) for line in (out / "progress.jsonl").read_text().splitlines()]
     evaluations = [row for row in rows if "evaluation" in row]
-    (folder / f"seed-{seed}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in evaluations))
+    (folder / f"seed-{seed}.jsonl").write_text(
+        "".join(json.dumps(row) + "\n" for row in evaluations)
+    )
     print(f"seed {seed}: {final['return_mean']} after {final['env_steps']} env steps", flush=True)
     return {
         "seed": seed,
@@ -135,7 +139,13 @@ def draw(folder: Path, rows: list[dict[str, Any]], solved: float) -> None:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     for row in rows:
-        axes.plot(row["env_steps"], row["return_mean"], marker="o", markersize=3, label=f"seed {row['seed']}")
+        axes.plot(
+            row["env_steps"],
+            row["return_mean"],
+            marker="o",
+            markersize=3,
+            label=f"seed {row['seed']}",
+        )
     axes.axhline(solved, color="0.5", linestyle="--", linewidth=1, label=f"solved, {solved:g}")
     axes.set(title=folder.name, xlabel="env steps", ylabel="evaluation return, mean of episodes")
     axes.grid(alpha=0.3)

@@ -20,7 +20,7 @@ from rllib_ez.core.agent_card import AgentCard, read_agent
 from rllib_ez.core.inference import InferenceModel
 from rllib_ez.core.random import Stream, search_seeds
 from rllib_ez.core.types import SearchResult
-from rllib_ez.errors import ObservationError
+from rllib_ez.errors import CheckpointError, ObservationError
 
 
 class Agent:
@@ -52,7 +52,12 @@ class Agent:
         if num_simulations is not None:
             card = replace(card, search=replace(card.search, num_simulations=num_simulations))
         model = InferenceModel.blank(card.model, device=device)
-        model.load(weights)
+        try:
+            model.load(weights)
+        except (RuntimeError, TypeError, ValueError, AttributeError) as error:
+            raise CheckpointError(
+                f"checkpoint must hold weights that fit its card, got {error} in {checkpoint}"
+            ) from error
         return cls(card, model)
 
     @property
@@ -86,7 +91,7 @@ class Agent:
             legal: [B, A] bool; None: every action.
             seeds: [B] u64, break ties; None: 0 for each.
         """
-        stacks = self._checked(np.asarray(observations), self.observation_shape, batch=True)
+        stacks = self._checked(as_array(observations), self.observation_shape, batch=True)
         if seeds is None:
             seeds = search_seeds(0, Stream.EVALUATE, np.zeros(len(stacks), np.int64))
         return self._actor.exploit(stacks, seeds=seeds, legal=legal)
@@ -96,7 +101,7 @@ class Agent:
         return self._actor.play(stacks, seeds, steps, seed=self.card.seed)
 
     def _single(self, observation: npt.ArrayLike) -> np.ndarray:
-        array = np.asarray(observation)
+        array = as_array(observation)
         if array.shape == self.card.model.frame_shape:
             array = np.broadcast_to(array, self.observation_shape)
         return self._checked(array, self.observation_shape, batch=False)
@@ -117,3 +122,11 @@ class Agent:
         if dtype != np.uint8 and not np.isfinite(array).all():
             raise ObservationError("observation must be finite, got nan or infinity")
         return array
+
+
+def as_array(observation: npt.ArrayLike) -> np.ndarray:
+    """Numbers as an array; ObservationError where rows differ in length."""
+    try:
+        return np.asarray(observation)
+    except ValueError as error:
+        raise ObservationError(f"observation must be an array of numbers, got {error}") from error

@@ -185,7 +185,7 @@ class EfficientZero(Algorithm):
         config = self.config
         spec = config.env_spec()
         return AgentCard(
-            env=spec.name,
+            env=config.env if isinstance(config.env, str) else spec.name,
             env_config=dict(config.env_config),
             frame_size=config.frame_size,
             grayscale=config.grayscale,

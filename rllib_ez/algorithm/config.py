@@ -155,22 +155,20 @@ class EfficientZeroConfig(AlgorithmConfig):
         """The module that RLlib builds on learners and env runners."""
         from rllib_ez.algorithm.rl_module import EfficientZeroRLModule
 
-        return RLModuleSpec(module_class=EfficientZeroRLModule)
+        names = [f.name for f in fields(ModelConfig) if f.name not in INFERRED]
+        settings = {
+            **{name: getattr(self, name) for name in names},
+            "seed": self.seed,
+            "loss": {f.name: getattr(self, f.name) for f in fields(LossConfig)},
+            "lstm_horizon": self.lstm_horizon,
+        }
+        return RLModuleSpec(module_class=EfficientZeroRLModule, model_config=settings)
 
     def get_default_learner_class(self) -> type:
         """The learner with the lean update."""
         from rllib_ez.algorithm.learner import EfficientZeroLearner
 
         return EfficientZeroLearner
-
-    @property
-    def _model_config_auto_includes(self) -> dict[str, Any]:
-        names = [f.name for f in fields(ModelConfig) if f.name not in INFERRED]
-        own = {name: getattr(self, name) for name in names}
-        own["seed"] = self.seed
-        own["loss"] = {f.name: getattr(self, f.name) for f in fields(LossConfig)}
-        own["lstm_horizon"] = self.lstm_horizon
-        return {**super()._model_config_auto_includes, **own}
 
     def validate(self) -> None:
         """Checks every stage; RLlib calls this before it builds anything."""
@@ -206,12 +204,16 @@ class EfficientZeroConfig(AlgorithmConfig):
         )
 
     def resolved_env(self) -> Any:
-        """The environment as `envs.make_env` takes it: an id, or what Tune has registered."""
-        from ray.tune.registry import ENV_CREATOR, _global_registry
+        """The environment as `envs.make_env` takes it: an id, or a factory.
 
-        if isinstance(self.env, str) and _global_registry.contains(ENV_CREATOR, self.env):
-            return _global_registry.get(ENV_CREATOR, self.env)
-        return self.env
+        A class, or a creator registered with Tune, gets `env_config` as one dict: RLlib's way.
+        """
+        from rllib_ez.algorithm.pipeline import registered_creator
+
+        creator = registered_creator(self.env) if isinstance(self.env, str) else self.env
+        if creator is None:
+            return self.env
+        return lambda **env_config: creator(env_config)
 
     def model_config_for(self, spec: EnvSpec) -> ModelConfig:
         """The network's shape: what is set here, the rest from the environment."""

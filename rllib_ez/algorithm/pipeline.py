@@ -6,6 +6,7 @@ The names of RLlib that are private, or that must be set for all this to work, l
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.utils.checkpoints import Checkpointable
+from ray.tune.registry import ENV_CREATOR, _global_registry
 
 from rllib_ez.algorithm.config import EfficientZeroConfig, RunConfig
 from rllib_ez.core.clock import StageClock
@@ -38,6 +40,14 @@ def prepare_rllib(config: AlgorithmConfig) -> None:
     config.delay_between_env_runner_restarts_s = 1.0
     config.min_time_s_per_iteration = 0
     config.log_gradients = False
+
+
+def registered_creator(name: str) -> Callable[..., Any] | None:
+    """What `ray.tune.register_env` was given under this name, if anything."""
+    if not _global_registry.contains(ENV_CREATOR, name):
+        return None
+    creator: Callable[..., Any] = _global_registry.get(ENV_CREATOR, name)
+    return creator
 
 
 def keep_torch_fast() -> None:

@@ -88,7 +88,7 @@ def read_agent(checkpoint: str | Path) -> tuple[AgentCard, dict[str, Tensor]]:
     folder = find_agent(Path(checkpoint))
     try:
         card = AgentCard.from_json((folder / "card.json").read_text())
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, KeyError, OSError) as error:
         raise CheckpointError(
             f"checkpoint must hold a readable card, got {error} in {folder}"
         ) from error

@@ -35,7 +35,7 @@ class ModelConfig:
     value_range: float = 100.0  # the value's bins lie in +-this after scaling by h
     value_bins: int = 201  # odd, so that 0 is a bin
     value_prefix_range: float = 20.0  # the same for the value prefix
-    value_prefix_bins: int = 81
+    value_prefix_bins: int = 81  # odd
     projection_size: int = 128  # SimSiam projector: width and output
     prediction_hidden_size: int = 64  # SimSiam predictor: hidden width
 
@@ -151,9 +151,9 @@ class TargetsConfig:
 class LossConfig:
     """How the parts of the loss are weighed."""
 
-    value_prefix_weight: float = 1.0
-    policy_weight: float = 1.0
-    value_weight: float = 0.25
+    value_prefix_weight: float = 1.0  # of the cross entropy, >= 0; the next two as well
+    policy_weight: float = 1.0  # the paper's
+    value_weight: float = 0.25  # the paper's
     consistency_weight: float = 2.0  # 0 turns the SimSiam branch off
     dynamics_gradient_scale: float = 0.5  # of the gradient that enters an earlier latent
     augmentation: bool = True  # pixel only: random shift and intensity
@@ -176,8 +176,8 @@ class OptimizerConfig:
     learning_rate: float = 1e-3  # after warm-up
     warmup_updates: int = 0  # linear from 0
     decay_at_update: int = 0  # times 0.1 from here on; 0 never
-    weight_decay: float = 1e-5
-    max_grad_norm: float = 5.0
+    weight_decay: float = 1e-5  # on every parameter
+    max_grad_norm: float = 5.0  # over all gradients together, clipped beyond
 
     def __post_init__(self) -> None:
         known = self.optimizer_name in ("sgd", "adam")

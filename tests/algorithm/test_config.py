@@ -28,7 +28,10 @@ def test_every_stage_field_stands_flat_with_its_default():
 def test_a_name_in_two_stages_has_one_default():
     for name in ("discount", "lstm_horizon"):
         defaults = {
-            f.default for stage in (SearchConfig, TargetsConfig) for f in fields(stage) if f.name == name
+            f.default
+            for stage in (SearchConfig, TargetsConfig)
+            for f in fields(stage)
+            if f.name == name
         }
         assert len(defaults) == 1, name
 

@@ -15,7 +15,9 @@ def test_tuner_trains_by_name_over_a_grid(small_config, tmp_path):
     tuner = tune.Tuner(
         "EfficientZero",
         param_space=config,
-        run_config=tune.RunConfig(stop={"training_iteration": 3}, storage_path=str(tmp_path), verbose=0),
+        run_config=tune.RunConfig(
+            stop={"training_iteration": 3}, storage_path=str(tmp_path), verbose=0
+        ),
     )
     results = tuner.fit()
     assert [result.error for result in results] == [None, None]

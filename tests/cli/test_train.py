@@ -95,7 +95,7 @@ def test_the_curve_is_a_picture(run: tuple[Path, dict[str, Any]]):
 def test_tensorboard_has_rllibs_names_over_env_steps(run: tuple[Path, dict[str, Any]]):
     board = board_of(run[0])
     assert board["evaluation/env_runners/episode_return_mean"] == [120, 200]
-    assert board["learners/default_policy/total_loss"] == [80, 120, 160, 200]
+    assert board["learners/default_policy/total_loss"] == [120, 160, 200]
 
 
 def test_nothing_but_our_own_lines_is_shown(tmp_path: Path):
@@ -151,7 +151,10 @@ def test_a_signal_saves_a_checkpoint_and_says_how_to_go_on(
         start_new_session=True,
     )
     wait_for_rows(out, at_least=4)
-    os.killpg(process.pid, number)
+    if number == signal.SIGINT:  # a terminal sends it to all, Ray's processes too
+        os.killpg(process.pid, number)
+    else:
+        process.send_signal(number)
     stderr = process.communicate(timeout=120)[1]
     assert process.returncode == code, stderr
     assert f"ez train --resume {out}" in stderr

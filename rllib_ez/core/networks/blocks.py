@@ -11,7 +11,8 @@ def mlp(sizes: tuple[int, ...], *, norm: type[nn.Module], final_norm: bool) -> n
     for index, (inputs, outputs) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
         last = index == len(sizes) - 2
         normed = not last or final_norm
-        layers.append(nn.Linear(inputs, outputs, bias=not normed))
+        # With a bias also before a norm: a layer norm of W x alone would forget how long x is.
+        layers.append(nn.Linear(inputs, outputs))
         if normed:
             layers.append(norm(outputs))
         if not last:

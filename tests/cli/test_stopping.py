@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from cli.stopping import StopRequest
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+def test_a_signal_is_remembered(number: signal.Signals, code: int):
+    with StopRequest() as stop:
+        signal.raise_signal(number)
+    assert (stop.signal, stop.exit_code) == (number, code)
+
+
+def test_a_second_ctrl_c_stops_at_once():
+    with StopRequest():
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_afterwards_signals_work_as_before():
+    before = signal.getsignal(signal.SIGTERM)
+    with StopRequest():
+        pass
+    assert signal.getsignal(signal.SIGTERM) is before
