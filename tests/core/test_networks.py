@@ -39,11 +39,17 @@ PAPER = ModelConfig(
 
 
 def made(config: ModelConfig, *, restless: bool = False) -> EfficientZeroModel:
-    """In evaluation mode; if restless no weight is 0, the output layers' included."""
+    """In evaluation mode; if restless no weight is 0, and inputs reach every output."""
     torch.manual_seed(0)
     model = EfficientZeroModel(config).eval()
-    if restless:
-        for parameter in model.parameters():
+    if not restless:
+        return model
+    for name, parameter in model.named_parameters():
+        if parameter.dim() > 1:
+            nn.init.normal_(parameter, std=1.5 / parameter[0].numel() ** 0.5)
+        elif name.endswith("weight"):  # of a norm
+            nn.init.uniform_(parameter, 0.5, 1.5)
+        else:
             nn.init.normal_(parameter, std=0.2)
     return model
 
@@ -78,9 +84,8 @@ def test_dynamics_has_the_papers_size(paper: EfficientZeroModel):
 
 
 def test_prefix_head_has_the_papers_size(paper: EfficientZeroModel):
-    """Less 32 biases in front of a batch norm, which takes them out again."""
     parts = (paper.trunk.prefix_head, paper.lstm, paper.prefix_norm, paper.prefix_hidden)
-    assert size(*parts, paper.prefix_output) == 2_270_729 - 32
+    assert size(*parts, paper.prefix_output) == 2_270_729
 
 
 def test_prediction_has_the_papers_size(paper: EfficientZeroModel):
@@ -88,9 +93,13 @@ def test_prediction_has_the_papers_size(paper: EfficientZeroModel):
 
 
 def test_projector_and_predictor_have_the_papers_sizes(paper: EfficientZeroModel):
-    """Less the biases in front of batch norms: 3 x 1024 and 512."""
-    assert size(paper.projector) == 4_465_664 - 3 * 1024
-    assert size(paper.predictor) == 1_051_136 - 512
+    assert (size(paper.projector), size(paper.predictor)) == (4_465_664, 1_051_136)
+
+
+def test_acting_needs_as_many_parameters_as_the_papers_network(paper: EfficientZeroModel):
+    parts = [module for name, module in paper.named_children() if name[:2] != "pr"]
+    prefix = (paper.prefix_norm, paper.prefix_hidden, paper.prefix_output)
+    assert size(*parts, *prefix, paper.prediction) == 2_833_908
 
 
 def test_latent_of_the_paper_is_64_by_6_by_6(paper: EfficientZeroModel):
@@ -214,6 +223,14 @@ def test_vectors_with_a_scale_are_multiplied():
     assert model.represent(seen).tolist() == [[1.0, 10.0, 2.0, -10.0]]
 
 
+def test_the_length_of_an_observation_is_not_lost():
+    """A layer norm of W x alone is the same for x and 3 x: a bias tells them apart."""
+    model = made(ModelConfig(frame_shape=(2,), observation_scale=(1.0, 1.0)))
+    seen = torch.tensor([[[0.3, -0.2]], [[0.9, -0.6]]])
+    one, other = model.represent(seen)
+    assert (one - other).abs().max() > 0.05
+
+
 def test_the_observation_scale_is_no_weight():
     config = ModelConfig(frame_shape=(2,), observation_scale=(0.5, 10.0))
     assert "trunk.observation_scale" not in made(config).state_dict()
@@ -229,3 +246,13 @@ def test_acting_needs_no_simsiam_weights():
     model = made(VECTOR)
     names = set(model.state_dict()) - set(model.inference_state_dict())
     assert {name.split(".")[0] for name in names} == {"projector", "predictor"}
+
+
+def test_the_length_of_an_observation_is_not_forgotten():
+    """A layer norm straight after a linear layer without bias would forget it."""
+    torch.manual_seed(0)
+    config = ModelConfig(observation_scale=(1.0,) * 4)
+    model = EfficientZeroModel(config).eval()
+    direction = torch.tensor([[[1.0, 0.5, -0.5, 0.2]]])
+    short, long = model.represent(0.1 * direction), model.represent(2.0 * direction)
+    assert (short - long).abs().max() > 0.1
