@@ -14,7 +14,8 @@ from rllib_ez.algorithm.config import INFERRED, INFERRED_UNLESS_SET, RLLIB_SETTI
 HEAD = """# Settings
 
 All of them, as `ez train --set NAME=VALUE`, presets, Ray Tune and
-`EfficientZeroConfig().training(NAME=VALUE)` take them. Written by `python .ci/settings_table.py`; a test holds it and the code together.
+`EfficientZeroConfig().training(NAME=VALUE)` take them. Written by `python .ci/settings_table.py`;
+a test holds it and the code together.
 """
 
 

@@ -33,6 +33,7 @@ class RunConfig:
     target_update_every_updates: int = 200  # gradient updates between target networks
     reanalyse_batch_size: int = 256  # roots searched together in reanalyse
     reanalyse_root_noise: bool = False  # Dirichlet noise in reanalyse too, as published
+    random_action_fraction: float = 0.0  # of training actions, drawn uniformly; [0, 1]
     temperature_updates: int = 100_000  # acting turns greedier at 1/2 and 3/4 of these updates
     evaluation_num_simulations: int | None = None  # None: as in training
     frame_size: int = 96  # Atari: height and width of a frame
@@ -50,6 +51,9 @@ class RunConfig:
             raise SettingError(f"replay_ratio must be > 0, got {self.replay_ratio}")
         if self.num_random_steps < 0:
             raise SettingError(f"num_random_steps must be >= 0, got {self.num_random_steps}")
+        fraction = self.random_action_fraction
+        if not 0 <= fraction <= 1:
+            raise SettingError(f"random_action_fraction must be in [0, 1], got {fraction}")
         simulations = self.evaluation_num_simulations
         if simulations is not None and simulations < 1:
             raise SettingError(f"evaluation_num_simulations must be >= 1, got {simulations}")

@@ -203,6 +203,8 @@ class MCTSEnvRunner(EnvRunner, Checkpointable):
                 ),
                 rng=rng,
             )
+        at_random = rng.random(envs) < self.config.random_action_fraction
+        action = np.where(at_random, rng.integers(self._spec.num_actions, size=envs), action)
         return action, result.policy, result.root_value
 
     def _arrive(self, step: VectorStep) -> list[Segment]:

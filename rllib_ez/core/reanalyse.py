@@ -142,6 +142,8 @@ class TargetCache:
 
     def set_state(self, state: dict[str, np.ndarray]) -> None:
         """Restores what `get_state` gave."""
+        for array in (self.policy, self.root_value, self.network_value, self._generation):
+            array[:] = 0
         self._version[:] = -1
         known = state["slots"]
         self.policy[known] = state["policy"]

@@ -162,6 +162,12 @@ def test_visits_wear_the_prior_off():
     assert chosen_edge(planted(prior, {1: (0, 0, 19, 0.0), 2: (0, 1, 1, 0.0)}))[0] == 2
 
 
+def test_an_illegal_root_action_is_not_chosen_whatever_its_prior():
+    tree = planted([[0.9, 0.1], [1.0, 0.0]], {1: (0, 1, 1, 0.0)})
+    tree.legal[0, 0] = False
+    assert chosen_edge(tree)[0] == 1
+
+
 def test_weight_of_the_prior_grows_with_the_base():
     """exploration[3] = 1.732 * (1 + log((3 + 1 + 1) / 1)) with pb_c_base 1."""
     rules = Rules.of(SearchConfig(num_simulations=3, pb_c_init=1.0, pb_c_base=1.0))

@@ -161,3 +161,96 @@ class Twin:
         for child in node.children.values():
             qs += [self.q(child), *self.all_q(child)]
         return qs
+
+
+@dataclass
+class GumbelTwin(Twin):
+    """The same tree, grown by sequential halving at the root."""
+
+    gumbel: list[float] = field(default_factory=list)
+
+    def choose(self, node: Node, estimate: float, simulation: int) -> int:
+        """At the root by the schedule; below, the policy less the share of visits."""
+        scores = self.scores(node)
+        if node is self.root:
+            wanted = self.schedule()[simulation]
+            places = [a for a in self.considered() if visits_of(node, a) == wanted]
+            allowed = {a: scores[a] + self.gumbel[a] for a in places}
+        else:
+            total = sum(child.visits for child in node.children.values())
+            policy = softmax(scores)
+            allowed = {a: p - visits_of(node, a) / (1 + total) for a, p in enumerate(policy)}
+        return self.drawn(allowed, node.number * len(scores), simulation)
+
+    def considered(self) -> list[int]:
+        return [action for action, ok in enumerate(self.legal) if ok]
+
+    def schedule(self) -> list[int]:
+        """Visits so far of the action to try: in each phase all that are left, then half."""
+        budget = self.config.num_simulations
+        left = min(len(self.considered()), self.config.max_considered_actions, budget)
+        if left == 1:
+            return list(range(budget))
+        phases, visits, order = math.ceil(math.log2(left)), 0, []
+        while len(order) < budget:
+            for _ in range(max(1, budget // (phases * left))):
+                order += [visits] * left
+                visits += 1
+            left = max(2, left // 2)
+        return order
+
+    def drawn(self, allowed: dict[int, float], place: int, simulation: int) -> int:
+        """The largest; of equal ones as in `Twin.choose`."""
+        best, choice, ties = -math.inf, -1, 0
+        for action in sorted(allowed):
+            if allowed[action] > best:
+                best, choice, ties = allowed[action], action, 1
+            elif allowed[action] == best:
+                ties += 1
+                if mixed(mixed(self.seed ^ simulation) ^ (place + action)) % ties == 0:
+                    choice = action
+        return choice
+
+    def scores(self, node: Node) -> list[float]:
+        """log P + (c_visit + max N) * c_scale * norm(Q), unvisited with the mixed value."""
+        most = max((child.visits for child in node.children.values()), default=0)
+        factor = (self.config.gumbel_c_visit + most) * self.config.gumbel_c_scale
+        unvisited = self.mixed_value(node)
+        out = []
+        for action, p in enumerate(node.prior):
+            child = node.children.get(action)
+            q = self.q(child) if child else unvisited
+            out.append(math.log(max(p, 1e-30)) + factor * self.norm(q))
+        return out
+
+    def mixed_value(self, node: Node) -> float:
+        """(v + sum N * mean of Q by prior) / (1 + sum N)."""
+        value = float(self.world.value[node.state])
+        if not node.children:
+            return value
+        weights, weighed, total = 0.0, 0.0, 0
+        for action in sorted(node.children):
+            child, p = node.children[action], max(node.prior[action], 1e-30)
+            weights, weighed, total = weights + p, weighed + p * self.q(child), total + child.visits
+        return (value + total * (weighed / weights)) / (1 + total)
+
+    def conclusion(self) -> tuple[int, list[float]]:
+        """The best of the most visited, and softmax over legal actions."""
+        scores, legal = self.scores(self.root), self.considered()
+        most = max(visits_of(self.root, a) for a in range(len(scores)))
+        last = [a for a in legal if visits_of(self.root, a) == most]
+        action = max(last, key=lambda a: scores[a] + self.gumbel[a])
+        policy = dict(zip(legal, softmax([scores[a] for a in legal]), strict=True))
+        return action, [policy.get(a, 0.0) for a in range(len(scores))]
+
+
+def visits_of(node: Node, action: int) -> int:
+    return node.children[action].visits if action in node.children else 0
+
+
+def softmax(scores: list[float]) -> list[float]:
+    weights = [math.exp(score - max(scores)) for score in scores]
+    total = 0.0
+    for weight in weights:
+        total += weight
+    return [weight / total for weight in weights]
