@@ -169,11 +169,11 @@ class MCTSEnvRunner(EnvRunner, Checkpointable):
 
     def _step(self, *, random_actions: bool) -> list[Segment]:
         """One action in every environment; returns the episodes that ended."""
-        action, visit_probs, root_value = self._act(random_actions=random_actions)
+        action, policy, root_value = self._act(random_actions=random_actions)
         for index, track in enumerate(self._tracks):
             track.frames.append(self._stacks.stacks[index, -1].copy())
             track.action.append(int(action[index]))
-            track.visit_probs.append(visit_probs[index])
+            track.policy.append(policy[index])
             track.root_value.append(root_value[index])
         with self.clock.stage("env"):
             step = self.env.step(action)
@@ -185,7 +185,7 @@ class MCTSEnvRunner(EnvRunner, Checkpointable):
         return self._arrive(step)
 
     def _act(self, *, random_actions: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Actions [E] i64, visit_probs [E, A] f32, root values [E] f32."""
+        """Actions [E] i64, policy [E, A] f32, root values [E] f32."""
         seed, envs = self.config.seed, self.env.num_envs
         clock = (self.worker_index, self._num_vector_steps)
         rng = generator(seed, Stream.ACT, *clock)

@@ -27,7 +27,7 @@ class Track:
     frames: list[np.ndarray] = field(default_factory=list)
     action: list[int] = field(default_factory=list)
     reward: list[float] = field(default_factory=list)
-    visit_probs: list[np.ndarray] = field(default_factory=list)
+    policy: list[np.ndarray] = field(default_factory=list)
     root_value: list[float] = field(default_factory=list)
 
     def cut(
@@ -41,13 +41,13 @@ class Track:
             frames=np.stack(frames),
             action=np.array(self.action, np.int32),
             reward=np.array(self.reward, np.float32),
-            visit_probs=np.stack(self.visit_probs),
+            policy=np.stack(self.policy),
             root_value=np.array(self.root_value, np.float32),
             terminated=terminated,
             truncated=final is not None and not terminated,
             collected_at_update=update,
         )
-        for kept in (self.frames, self.action, self.reward, self.visit_probs, self.root_value):
+        for kept in (self.frames, self.action, self.reward, self.policy, self.root_value):
             kept.clear()
         self.is_first = False
         return segment

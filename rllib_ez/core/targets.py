@@ -211,9 +211,7 @@ class TargetBuilder:
         if self.config.reanalyse_fraction == 0:
             fresh_value &= kind == FINAL_TRUNCATED
         self.cache.refresh(np.concatenate((slots[reanalysed], bootstrap_slots[fresh_value])))
-        policy = np.where(
-            reanalysed[..., None], self.cache.policy[slots], replay.visit_probs[slots]
-        )
+        policy = np.where(reanalysed[..., None], self.cache.policy[slots], replay.policy[slots])
         cached = self.cache.value(self.config.bootstrap)[bootstrap_slots]
         values = np.where(fresh_value, cached, replay.root_value[bootstrap_slots])
         return policy.astype(np.float32), values

@@ -58,7 +58,7 @@ class Segment:
     frames: np.ndarray  # [T, *frame], or [T + 1, *frame] when the episode ended here
     action: np.ndarray  # [T] i32
     reward: np.ndarray  # [T] f32, reward[t] follows action[t]; clipped where the env clips
-    visit_probs: np.ndarray  # [T, A] f32, from the search that acted
+    policy: np.ndarray  # [T, A] f32, from the search that acted
     root_value: np.ndarray  # [T] f32, from the search that acted
     terminated: bool  # the world ended: value 0 after the last step
     truncated: bool  # cut off: the final observation still has a value

@@ -21,7 +21,7 @@ class Episode:
     id: int
     action: np.ndarray  # [T] i32
     reward: np.ndarray  # [T] f32
-    visit_probs: np.ndarray  # [T, A] f32
+    policy: np.ndarray  # [T, A] f32
     root_value: np.ndarray  # [T] f32
     end: str  # "terminated", "truncated" or "": still running
     collected_at_update: int = 0
@@ -41,7 +41,7 @@ class Episode:
             frames=numbers[:, None].astype(np.float32),
             action=self.action[start:stop],
             reward=self.reward[start:stop],
-            visit_probs=self.visit_probs[start:stop],
+            policy=self.policy[start:stop],
             root_value=self.root_value[start:stop],
             terminated=last and self.end == "terminated",
             truncated=last and self.end == "truncated",

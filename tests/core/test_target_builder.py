@@ -56,7 +56,7 @@ def plain(rewards: list[float], end: str, **changes) -> Episode:
         "id": 0,
         "action": np.arange(steps, dtype=np.int32) % NUM_ACTIONS,
         "reward": np.array(rewards, np.float32),
-        "visit_probs": np.tile(np.array([0.1, 0.2, 0.7], np.float32), (steps, 1)),
+        "policy": np.tile(np.array([0.1, 0.2, 0.7], np.float32), (steps, 1)),
         "root_value": 100 + np.arange(steps, dtype=np.float32),
         "end": end,
     }
@@ -151,7 +151,7 @@ def test_nothing_reanalysed_means_stored_policies_and_values():
     sample, batch, reader = built([episode], reanalyse_fraction=0.0)
     row = at(sample, 0)
     assert batch.value[row, 0] == 27.5
-    np.testing.assert_array_equal(batch.policy[row], np.tile(episode.visit_probs[0], (4, 1)))
+    np.testing.assert_array_equal(batch.policy[row], np.tile(episode.policy[0], (4, 1)))
     assert reader.seen == []
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from rllib_ez.core.replay.layout import SlotLayout
 from rllib_ez.core.types import Segment
 
-SUM_TOLERANCE = 1e-3  # of a row of visit_probs around 1
+SUM_TOLERANCE = 1e-3  # of a row of policy around 1
 
 
 def check_segments(
@@ -39,7 +39,7 @@ def _check_shapes(segment: Segment, layout: SlotLayout) -> None:
     _check_array("action", segment.action, (steps,), np.dtype(np.int32))
     _check_array("reward", segment.reward, (steps,), np.dtype(np.float32))
     probs_shape = (steps, layout.num_actions)
-    _check_array("visit_probs", segment.visit_probs, probs_shape, np.dtype(np.float32))
+    _check_array("policy", segment.policy, probs_shape, np.dtype(np.float32))
     _check_array("root_value", segment.root_value, (steps,), np.dtype(np.float32))
 
 
@@ -64,12 +64,12 @@ def _check_values(segment: Segment, layout: SlotLayout) -> None:
         raise ValueError(
             f"action must be in [0, {layout.num_actions}), got {lowest if lowest < 0 else highest}"
         )
-    sums = segment.visit_probs.sum(axis=1)
-    wrong = ~(np.abs(sums - 1) <= SUM_TOLERANCE) | (segment.visit_probs.min(axis=1) < 0)
+    sums = segment.policy.sum(axis=1)
+    wrong = ~(np.abs(sums - 1) <= SUM_TOLERANCE) | (segment.policy.min(axis=1) < 0)
     if wrong.any():
         step = int(wrong.argmax())
         raise ValueError(
-            f"visit_probs must be >= 0 and sum to 1, got {segment.visit_probs[step]} at step {step}"
+            f"policy must be >= 0 and sum to 1, got {segment.policy[step]} at step {step}"
         )
 
 

@@ -34,7 +34,7 @@ class Replay:
     frame: np.ndarray  # [capacity, *frame], this and all that follow are those of `Ring`
     action: np.ndarray  # [capacity] i32, 0 at a final observation, as the next three
     reward: np.ndarray  # [capacity] f32
-    visit_probs: np.ndarray  # [capacity, A] f32
+    policy: np.ndarray  # [capacity, A] f32
     root_value: np.ndarray  # [capacity] f32
     collected_at_update: np.ndarray  # [capacity] i64
     next_slot: np.ndarray  # [capacity] i64, -1: nothing followed yet, or nothing will

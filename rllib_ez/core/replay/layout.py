@@ -25,7 +25,7 @@ class SlotLayout:
             "frame": (self.frame_shape, self.frame_dtype),
             "action": ((), np.dtype(np.int32)),
             "reward": ((), f32),
-            "visit_probs": ((self.num_actions,), f32),
+            "policy": ((self.num_actions,), f32),
             "root_value": ((), f32),
             "collected_at_update": ((), i64),
             "next_slot": ((), i64),

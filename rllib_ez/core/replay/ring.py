@@ -24,7 +24,7 @@ from rllib_ez.core.replay.links import (
 from rllib_ez.core.replay.validity import check_links, open_tails
 from rllib_ez.core.types import Segment
 
-PER_STEP = ("action", "reward", "visit_probs", "root_value")
+PER_STEP = ("action", "reward", "policy", "root_value")
 
 Changes = tuple[np.ndarray, np.ndarray]  # slots [M] i64, and [M] bool: may it be drawn from now on
 
@@ -35,7 +35,7 @@ class Ring:
     frame: np.ndarray  # [capacity, *frame]
     action: np.ndarray  # [capacity] i32, 0 at a final observation, as the next three
     reward: np.ndarray  # [capacity] f32
-    visit_probs: np.ndarray  # [capacity, A] f32
+    policy: np.ndarray  # [capacity, A] f32
     root_value: np.ndarray  # [capacity] f32
     collected_at_update: np.ndarray  # [capacity] i64
     next_slot: np.ndarray  # [capacity] i64, as all that follows see `Links`

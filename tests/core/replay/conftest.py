@@ -48,7 +48,7 @@ def make_segment() -> Callable[..., Segment]:
             "frames": frames[:, None].astype(np.float32),
             "action": (t % NUM_ACTIONS).astype(np.int32),
             "reward": (episode + t / 10).astype(np.float32),
-            "visit_probs": np.eye(NUM_ACTIONS, dtype=np.float32)[(t + 1) % NUM_ACTIONS],
+            "policy": np.eye(NUM_ACTIONS, dtype=np.float32)[(t + 1) % NUM_ACTIONS],
             "root_value": (-t).astype(np.float32),
             "terminated": end == "terminated",
             "truncated": end == "truncated",

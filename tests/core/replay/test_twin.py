@@ -17,7 +17,7 @@ class Position:
     frame: float
     arrival: int
     kind: int = STEP
-    step: tuple = (0, 0.0, (0.0, 0.0, 0.0), 0.0)  # action, reward, visit_probs, root_value
+    step: tuple = (0, 0.0, (0.0, 0.0, 0.0), 0.0)  # action, reward, policy, root_value
     mass: float = 0.0
 
 
@@ -79,7 +79,7 @@ class Twin:
                 position = Position(frame, self.num_added)
                 self.num_added += 1
                 if t < len(s.action):
-                    probs = tuple(s.visit_probs[t].tolist())
+                    probs = tuple(s.policy[t].tolist())
                     position.step = (s.action[t], s.reward[t], probs, s.root_value[t])
                 else:
                     position.kind = FINAL_TERMINATED if s.terminated else FINAL_TRUNCATED
@@ -114,7 +114,7 @@ def assert_same(replay, twin: Twin) -> None:
         position, slot = episode.positions[i], twin.slot(episode.positions[i])
         assert (replay.kind[slot], replay.frame[slot, 0]) == (position.kind, position.frame)
         stored = (replay.action[slot], replay.reward[slot])
-        stored += (tuple(replay.visit_probs[slot].tolist()), replay.root_value[slot])
+        stored += (tuple(replay.policy[slot].tolist()), replay.root_value[slot])
         assert stored == position.step
         assert replay.generation[slot] == position.arrival // twin.capacity + 1
         assert replay.mass[slot] == pytest.approx(position.mass, rel=1e-12)
