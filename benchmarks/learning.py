@@ -88,7 +88,8 @@ def train_one(job: tuple[argparse.Namespace, int, Path, Path]) -> dict[str, Any]
         "final_return_mean": final["return_mean"],
         "final_returns": evaluations[-1]["evaluation"]["returns"],
         "num_updates": final["updates"],
-        "wall_seconds": round(final["wall_seconds"], 1),
+        "wall_seconds": final["wall_seconds"],
+        "training_seconds": final["training_seconds"],
         "process_seconds": round(time.perf_counter() - began, 1),
         "final": final,
     }
@@ -109,13 +110,14 @@ def table(summary: dict[str, Any]) -> str:
     """The rows as Markdown."""
     lines = [
         "| seed | stable from (env steps) | final return, mean of episodes | worst final episode "
-        "| updates | wall s, evaluations included |",
-        "|---|---|---|---|---|---|",
+        "| updates | training s | wall s with set-up and evaluations |",
+        "|---|---|---|---|---|---|---|",
     ]
     for row in summary["rows"]:
         lines.append(
             f"| {row['seed']} | {row['stable_from'] or 'never'} | {row['final_return_mean']:.2f} "
-            f"| {min(row['final_returns']):g} | {row['num_updates']} | {row['wall_seconds']} |"
+            f"| {min(row['final_returns']):g} | {row['num_updates']} "
+            f"| {row['training_seconds']} | {row['wall_seconds']} |"
         )
     machine = summary["machine"]
     lines += [

@@ -22,6 +22,7 @@ def summary_of(training: Training, *, wall_seconds: float) -> dict[str, Any]:
         "env_steps": training.env_steps,
         "updates": training.updates,
         "wall_seconds": round(wall_seconds, 1),
+        "training_seconds": round(training.training_seconds, 1),  # without set-up and evaluation
         "return_mean": sum(returns) / len(returns) if returns else None,
         "returns": returns,
         "train_return_mean": training.status.train_return,

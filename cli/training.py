@@ -49,7 +49,7 @@ class Training:
             else:
                 mean = self._recent.add(row["train_episodes"], row["train_return_mean"])
                 self.status.train_return = mean
-        self._training_seconds = 0.0
+        self.training_seconds = 0.0
         self._start = time.monotonic()
         self._see({})
 
@@ -96,7 +96,7 @@ class Training:
     def _round(self) -> None:
         start = time.monotonic()
         result = self.algo.train()
-        self._training_seconds += time.monotonic() - start
+        self.training_seconds += time.monotonic() - start
         ended, mean = ended_episodes(result)
         self.status.train_return = self._recent.add(ended, mean)
         self._see(result)
@@ -149,7 +149,7 @@ class Training:
         status.replay_bytes = int(as_number(result.get("pipeline", {}).get("replay_bytes")) or 0)
         status.losses = losses_of(result) or status.losses
         status.steps_per_second, status.updates_per_second = self._rates.add(
-            self._training_seconds, self.env_steps, self.updates
+            self.training_seconds, self.env_steps, self.updates
         )
 
     def _say(self, activity: str, *, now: bool = False) -> None:
