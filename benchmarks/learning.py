@@ -1,7 +1,7 @@
 """Trains some seeds with `ez train` and keeps curves, table and picture.
 
-    python benchmarks/learning.py cartpole --env cartpole --seeds 0 1 2 3 4 --solved 475
-    python benchmarks/learning.py toy_pixels --env toy_pixels --seeds 0 1 2 --solved 2.85
+    python -m benchmarks.learning cartpole --env cartpole --seeds 0 1 2 3 4 --solved 475
+    python -m benchmarks.learning toy_pixels --env toy_pixels --seeds 0 1 2 --solved 2.85
 
 Writes benchmarks/results/NAME/: seed-N.jsonl (every evaluation with every return), summary.json
 (machine, versions, commit, settings, a row per seed), table.md, curves.png.
@@ -48,7 +48,7 @@ def main() -> None:
         settings = (Path(runs) / str(args.seeds[0]) / "config.yaml").read_text()
     summary = {
         "machine": describe_machine(),
-        "command": " ".join(["python", *sys.argv]),
+        "command": " ".join(["python -m benchmarks.learning", *sys.argv[1:]]),
         "solved_at": args.solved,
         "parallel": args.parallel,
         "rows": rows,

@@ -1,6 +1,6 @@
 """Pong with the paper's network and batch: wall time and peak memory, by stage.
 
-    python benchmarks/pong_paper.py
+    python -m benchmarks.pong_paper
 
 200 env steps (100 of them random) and 20 updates of 256 samples: enough for the share of each
 stage, far too few to learn. Writes benchmarks/results/pong_paper/result.json and table.md.
@@ -75,7 +75,7 @@ def table(report: dict[str, Any]) -> str:
         f"{report['peak_rss_bytes'] / 2**30:.2f} GiB. {machine['processor']}, {machine['cpus']} "
         f"cores, torch {machine['torch']}, commit {machine['commit']}.",
         "",
-        "    python benchmarks/pong_paper.py",
+        "    python -m benchmarks.pong_paper",
         "",
     ]
     return "\n".join(lines)
