@@ -3,6 +3,9 @@
     python -m benchmarks.learning cartpole --env cartpole --seeds 0 1 2 3 4 --solved 475
     python -m benchmarks.learning toy_pixels --env toy_pixels --seeds 0 1 2 --solved 2.85
 
+    python -m benchmarks.learning toy_pixels_overlays --env toy_pixels --seeds 0 --solved 2.85 \
+        --overlays muzero no_consistency no_value_prefix no_off_policy_correction
+
 Writes benchmarks/results/NAME/: seed-N.jsonl (every evaluation with every return), summary.json
 (machine, versions, commit, settings, a row per seed), table.md, curves.png.
 """
@@ -37,17 +40,20 @@ def main() -> None:
     parser.add_argument("--env-steps", type=int, help="the preset's own if not given")
     parser.add_argument("--solved", type=float, required=True, help="return that counts as solved")
     parser.add_argument("--parallel", type=int, default=2, help="seeds at a time, a core each")
+    parser.add_argument("--overlays", nargs="*", default=[""], help="presets on top, one run each")
     parser.add_argument("extra", nargs="*", help="after --: more arguments for `ez train`")
     args = parser.parse_args()
     folder = RESULTS / args.name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    machine = describe_machine()
     with tempfile.TemporaryDirectory() as runs, ThreadPoolExecutor(args.parallel) as pool:
-        jobs = [(args, seed, Path(runs) / str(seed), folder) for seed in args.seeds]
+        variants = [(overlay, seed) for overlay in args.overlays for seed in args.seeds]
+        jobs = [(args, variant, Path(runs), folder) for variant in variants]
         rows = list(pool.map(train_one, jobs))
-        settings = (Path(runs) / str(args.seeds[0]) / "config.yaml").read_text()
+        settings = (Path(runs) / label_of(variants[0]) / "config.yaml").read_text()
     summary = {
-        "machine": describe_machine(),
+        "machine": machine,
         "command": " ".join(["python -m benchmarks.learning", *sys.argv[1:]]),
         "solved_at": args.solved,
         "parallel": args.parallel,
@@ -60,11 +66,21 @@ def main() -> None:
     print(table(summary))
 
 
-def train_one(job: tuple[argparse.Namespace, int, Path, Path]) -> dict[str, Any]:
-    """Trains one seed and reduces its curve to a row."""
-    args, seed, out, folder = job
+def label_of(variant: tuple[str, int]) -> str:
+    """What a run is called: "seed-0", "muzero-seed-0"."""
+    overlay, seed = variant
+    return f"{overlay}-seed-{seed}" if overlay else f"seed-{seed}"
+
+
+def train_one(job: tuple[argparse.Namespace, tuple[str, int], Path, Path]) -> dict[str, Any]:
+    """Trains one variant and reduces its curve to a row."""
+    args, (overlay, seed), runs, folder = job
+    label = label_of((overlay, seed))
+    out = runs / label
     command = [str(Path(sys.executable).with_name("ez")), "train", "--env", args.env]
     command += ["--seed", str(seed), "--out", str(out), "--threads", "1", "--json", *args.extra]
+    if overlay:
+        command += ["--preset", overlay]
     if args.env_steps is not None:
         command += ["--env-steps", str(args.env_steps)]
     began = time.perf_counter()
@@ -72,15 +88,14 @@ def train_one(job: tuple[argparse.Namespace, int, Path, Path]) -> dict[str, Any]
         command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
     )
     if done.returncode != 0:
-        raise RuntimeError(f"seed {seed} failed:\n{done.stderr[-3000:]}")
+        raise RuntimeError(f"{label} failed:\n{done.stderr[-3000:]}")
     final = json.loads(done.stdout.strip().splitlines()[-1])
     rows = [json.loads(line) for line in (out / "progress.jsonl").read_text().splitlines()]
     evaluations = [row for row in rows if "evaluation" in row]
-    (folder / f"seed-{seed}.jsonl").write_text(
-        "".join(json.dumps(row) + "\n" for row in evaluations)
-    )
-    print(f"seed {seed}: {final['return_mean']} after {final['env_steps']} env steps", flush=True)
+    (folder / f"{label}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in evaluations))
+    print(f"{label}: {final['return_mean']} after {final['env_steps']} env steps", flush=True)
     return {
+        "label": label,
         "seed": seed,
         "env_steps": [row["env_steps"] for row in evaluations],
         "return_mean": [row["evaluation"]["return_mean"] for row in evaluations],
@@ -109,13 +124,13 @@ def stable_from(evaluations: list[dict[str, Any]], solved: float) -> int | None:
 def table(summary: dict[str, Any]) -> str:
     """The rows as Markdown."""
     lines = [
-        "| seed | stable from (env steps) | final return, mean of episodes | worst final episode "
+        "| run | stable from (env steps) | final return, mean of episodes | worst final episode "
         "| updates | training s | wall s with set-up and evaluations |",
         "|---|---|---|---|---|---|---|",
     ]
     for row in summary["rows"]:
         lines.append(
-            f"| {row['seed']} | {row['stable_from'] or 'never'} | {row['final_return_mean']:.2f} "
+            f"| {row['label']} | {row['stable_from'] or 'never'} | {row['final_return_mean']:.2f} "
             f"| {min(row['final_returns']):g} | {row['num_updates']} "
             f"| {row['training_seconds']} | {row['wall_seconds']} |"
         )
@@ -146,7 +161,7 @@ def draw(folder: Path, rows: list[dict[str, Any]], solved: float) -> None:
             row["return_mean"],
             marker="o",
             markersize=3,
-            label=f"seed {row['seed']}",
+            label=row["label"],
         )
     axes.axhline(solved, color="0.5", linestyle="--", linewidth=1, label=f"solved, {solved:g}")
     axes.set(title=folder.name, xlabel="env steps", ylabel="evaluation return, mean of episodes")

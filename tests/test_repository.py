@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import re
 import sys
 from collections.abc import Iterator
@@ -167,3 +168,12 @@ def test_a_private_name_of_rllib_is_seen(line: str):
 @pytest.mark.parametrize("line", ["self._replay.add(1)", "from a import _b", "x.__class__"])
 def test_a_name_of_our_own_is_left_alone(line: str):
     assert private_names(line) == set()
+
+
+def test_the_readme_shows_the_tables_that_the_benchmarks_wrote():
+    spec = importlib.util.spec_from_file_location("fill", ROOT / ".ci" / "fill_readme.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    readme = (ROOT / "README.md").read_text()
+    assert "<!-- table: cartpole -->" in readme
+    assert readme == module.filled(readme), "run: python .ci/fill_readme.py"

@@ -104,3 +104,10 @@ def test_several_batches_drawn_together_never_pass_a_target_change(build):
     assert pipeline.num_updates == 30
     assert pipeline.reanalyser.version == 30
     assert pipeline.num_samples >= 6  # a draw for each target version at least
+
+
+def test_a_replay_that_cannot_fit_is_refused_with_the_numbers(build):
+    from rllib_ez.errors import MemoryBudgetError
+
+    with pytest.raises(MemoryBudgetError, match=r"replay needs .* when full, but only"):
+        build(replay_capacity=10**13, replay_bytes=10**15)
