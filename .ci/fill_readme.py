@@ -1,6 +1,6 @@
 """Copies the tables of benchmarks/results into README.md, between their markers.
 
-    python .ci/fill_readme.py
+python .ci/fill_readme.py
 """
 
 from __future__ import annotations

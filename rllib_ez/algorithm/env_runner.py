@@ -5,6 +5,7 @@ Axes: E environments, T steps, A actions, L frame_stack.
 
 from __future__ import annotations
 
+import warnings
 import zlib
 from collections.abc import Collection
 from functools import partial
@@ -12,6 +13,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+import ray
 import torch
 from ray.rllib.core import COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
 from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
@@ -21,7 +23,7 @@ from ray.rllib.utils.checkpoints import Checkpointable
 from rllib_ez.algorithm.config import EfficientZeroConfig
 from rllib_ez.algorithm.metrics import log_episode, log_steps
 from rllib_ez.algorithm.pipeline import keep_torch_fast, pick_device
-from rllib_ez.algorithm.tracks import Game, Track
+from rllib_ez.algorithm.tracks import Game, Track, play_again
 from rllib_ez.core.acting import Actor, FrameStacks, temperature_at
 from rllib_ez.core.clock import StageClock
 from rllib_ez.core.inference import InferenceModel
@@ -285,6 +287,8 @@ class MCTSEnvRunner(EnvRunner, Checkpointable):
     def set_state(self, state: dict[str, Any]) -> None:
         """Takes over weights, and a stopped runner's games by playing them again."""
         weights = state.get(COMPONENT_RL_MODULE)
+        if isinstance(weights, ray.ObjectRef):  # RLlib's broadcast sends a reference
+            weights = ray.get(weights)
         if weights is not None:
             self.module.set_state(weights.get(DEFAULT_MODULE_ID, weights))
             self.module.eval()
@@ -293,38 +297,12 @@ class MCTSEnvRunner(EnvRunner, Checkpointable):
             self._num_vector_steps, self._num_episodes, self._num_games = state["counters"]
             self._games = [Game(seed, acts.tolist(), score) for seed, acts, score in state["games"]]
             self._tracks = [Track(number, is_first) for number, is_first in state["tracks"]]
-            self._play_again()
+            play_again(self.env, self._stacks, self._games)
             if zlib.crc32(self._stacks.stacks.tobytes()) != state["stacks_crc"]:
                 self._give_up_games()
 
-    def _play_again(self) -> None:
-        """Brings each environment to where its game stood: reset by seed, then the same actions."""
-        longest = max(len(game.actions) for game in self._games)
-        starts = np.array([longest - len(game.actions) for game in self._games])
-        for now in range(longest + 1):
-            begin = np.flatnonzero(starts == now)
-            if len(begin):
-                seeds = np.array([self._games[i].seed for i in begin])
-                self._stacks.start(begin, self.env.reset(begin, seeds))
-            if now == longest:
-                return
-            begun = starts <= now
-            actions = [
-                game.actions[now - start] if start <= now else 0
-                for game, start in zip(self._games, starts, strict=True)
-            ]
-            step = self.env.step(np.array(actions, np.int64))
-            self._stacks.push(step.frames)
-            lives_lost = np.flatnonzero(begun & (step.terminated | step.truncated))
-            self._stacks.start(lives_lost, step.frames[lives_lost])
-            idle = np.flatnonzero(~begun & step.needs_reset)
-            if len(idle):
-                self.env.reset(idle, np.zeros(len(idle), np.int64))
-
     def _give_up_games(self) -> None:
         """The environments did not repeat themselves: begins new games instead."""
-        import warnings
-
         warnings.warn(
             f"environment {self.config.env!r} gave other frames for the same seed and actions, so "
             "the games under way cannot be resumed exactly; new ones begin",

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from rllib_ez.core.acting import FrameStacks
 from rllib_ez.core.types import Segment
+from rllib_ez.envs import VectorEnv
 
 
 @dataclass(slots=True)
@@ -51,3 +53,30 @@ class Track:
             kept.clear()
         self.is_first = False
         return segment
+
+
+def play_again(env: VectorEnv, stacks: FrameStacks, games: list[Game]) -> None:
+    """Brings each environment to where its game stood: reset by seed, then the same actions.
+
+    All games arrive at once; the environment of a shorter one idles before its reset.
+    """
+    longest = max(len(game.actions) for game in games)
+    starts = np.array([longest - len(game.actions) for game in games])
+    for now in range(longest + 1):
+        begin = np.flatnonzero(starts == now)
+        if len(begin):
+            stacks.start(begin, env.reset(begin, np.array([games[i].seed for i in begin])))
+        if now == longest:
+            return
+        begun = starts <= now
+        actions = [
+            game.actions[now - start] if start <= now else 0
+            for game, start in zip(games, starts, strict=True)
+        ]
+        step = env.step(np.array(actions, np.int64))
+        stacks.push(step.frames)
+        lives_lost = np.flatnonzero(begun & (step.terminated | step.truncated))
+        stacks.start(lives_lost, step.frames[lives_lost])
+        idle = np.flatnonzero(~begun & step.needs_reset)
+        if len(idle):
+            env.reset(idle, np.zeros(len(idle), np.int64))
