@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Any
@@ -35,7 +36,7 @@ class RunConfig:
     reanalyse_root_noise: bool = False  # Dirichlet noise in reanalyse too, as published
     random_action_fraction: float = 0.0  # of training actions, drawn uniformly; [0, 1]
     temperature_updates: int = 100_000  # acting turns greedier at 1/2 and 3/4 of these updates
-    evaluation_num_simulations: int | None = None  # None: as in training
+    num_evaluation_simulations: int | None = None  # None: as in training
     frame_size: int = 96  # Atari: height and width of a frame
     grayscale: bool = False  # Atari
     inference_device: str = "auto"  # of acting and reanalyse: "cpu", "cuda"; auto: cuda if there
@@ -54,9 +55,9 @@ class RunConfig:
         fraction = self.random_action_fraction
         if not 0 <= fraction <= 1:
             raise SettingError(f"random_action_fraction must be in [0, 1], got {fraction}")
-        simulations = self.evaluation_num_simulations
+        simulations = self.num_evaluation_simulations
         if simulations is not None and simulations < 1:
-            raise SettingError(f"evaluation_num_simulations must be >= 1, got {simulations}")
+            raise SettingError(f"num_evaluation_simulations must be >= 1, got {simulations}")
 
 
 STAGES = (
@@ -98,6 +99,18 @@ RLLIB_SETTINGS = {
 def known_settings() -> dict[str, Any]:
     """All settings that `ez train --set` and presets take, with their defaults."""
     return {**flat_defaults(), **RLLIB_SETTINGS}
+
+
+# What RLlib's own `training()` takes. Tune hands all of it back when it copies a config.
+RLLIB_TRAINING = set(inspect.signature(AlgorithmConfig.training).parameters) - {"self"}
+INSTEAD_OF_RLLIBS = {
+    "gamma": "discount",
+    "lr": "learning_rate",
+    "grad_clip": "max_grad_norm",
+    "train_batch_size": "batch_size",
+    "train_batch_size_per_learner": "batch_size",
+    "optimizer": "optimizer_name",
+}
 
 
 def check_setting_names(names: Iterable[str], *, known: Iterable[str] | None = None) -> None:
@@ -142,12 +155,17 @@ class EfficientZeroConfig(AlgorithmConfig):
         prepare_rllib(self)
 
     def training(self, **settings: Any) -> EfficientZeroConfig:
-        """Sets any of `known_settings()`, or RLlib's own training settings.
+        """Sets any of `known_settings()`.
 
         Raises:
-            SettingError: a name is unknown.
+            SettingError: a name is unknown, or one of RLlib's that would have no effect here.
         """
-        rllib = {name: settings.pop(name) for name in list(settings) if hasattr_rllib(name)}
+        rllib = {name: settings.pop(name) for name in list(settings) if name in RLLIB_TRAINING}
+        for name, value in rllib.items():
+            if value is not NotProvided and value != getattr(self, name, value):
+                ours = INSTEAD_OF_RLLIBS.get(name)
+                hint = f"set {ours} instead" if ours else "it has no effect on EfficientZero"
+                raise SettingError(f"{name} must be left as it is, got {value!r}; {hint}")
         check_setting_names(settings)
         super().training(**rllib)
         for name, value in settings.items():
@@ -192,9 +210,9 @@ class EfficientZeroConfig(AlgorithmConfig):
     def search_config(self, *, evaluation: bool = False) -> SearchConfig:
         """The search of training, or of evaluation."""
         config: SearchConfig = self.stage(SearchConfig)
-        if evaluation and self.evaluation_num_simulations is not None:
+        if evaluation and self.num_evaluation_simulations is not None:
             values = {f.name: getattr(config, f.name) for f in fields(SearchConfig)}
-            values["num_simulations"] = self.evaluation_num_simulations
+            values["num_simulations"] = self.num_evaluation_simulations
             return SearchConfig(**values)
         return config
 
@@ -247,8 +265,3 @@ def model_config_from(
             "observation_scale": None if scale is None else tuple(scale),
         }
     )
-
-
-def hasattr_rllib(name: str) -> bool:
-    """Whether RLlib's own `training()` takes this name and it means something here."""
-    return name in ("train_batch_size", "train_batch_size_per_learner", "model", "learner_class")

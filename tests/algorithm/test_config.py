@@ -61,7 +61,7 @@ def test_a_missing_seed_is_refused():
 def test_evaluation_searches_as_in_training_unless_told():
     config = EfficientZeroConfig().training(num_simulations=9)
     assert config.search_config(evaluation=True).num_simulations == 9
-    config.training(evaluation_num_simulations=3)
+    config.training(num_evaluation_simulations=3)
     assert config.search_config(evaluation=True).num_simulations == 3
     assert config.search_config().num_simulations == 9
 
@@ -80,3 +80,15 @@ def test_pixels_get_the_convolutional_network():
 
 def test_known_names_pass_the_check():
     check_setting_names(["num_simulations", "seed", "num_env_runners"])
+
+
+def test_a_setting_of_rllibs_that_means_nothing_here_is_refused_with_ours():
+    with pytest.raises(SettingError, match="gamma must be left as it is, got 0.5; set discount"):
+        EfficientZeroConfig().training(gamma=0.5)
+
+
+def test_a_config_survives_the_way_through_a_dict():
+    config = EfficientZeroConfig().environment("CartPole-v1").training(num_simulations=7)
+    copied = EfficientZeroConfig.from_dict(config.to_dict())
+    assert copied.num_simulations == 7
+    assert copied.learning_rate == config.learning_rate

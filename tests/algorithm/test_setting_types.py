@@ -26,7 +26,7 @@ def test_every_setting_has_a_type():
         ("learning_rate", 1, 1.0),
         ("num_simulations", 8.0, 8),
         ("observation_scale", [1, 2.5], (1.0, 2.5)),
-        ("evaluation_num_simulations", None, None),
+        ("num_evaluation_simulations", None, None),
         ("network", "pixel", "pixel"),
         ("grayscale", True, True),
     ],
