@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import describe_machine
+from cli.allocator import keep_freed_memory
 from cli.plan import make_plan
 from cli.quiet_ray import local_ray
 
@@ -28,6 +29,7 @@ def main() -> None:
     plan, _ = make_plan(
         env=None, game="pong", preset=["atari100k"], assignments=SETTINGS, options={"seed": 0}
     )
+    keep_freed_memory()  # as `ez train` does
     with local_ray(num_cpus=2):
         began = time.perf_counter()
         algo = plan.config().debugging(log_level="ERROR").build_algo()

@@ -190,9 +190,11 @@ def built(order: Order) -> Iterator[EfficientZero]:
     """Ray and the algorithm, restored where the run is resumed."""
     import torch
 
+    from cli.allocator import keep_freed_memory
     from cli.quiet_ray import drop_result_folder, local_ray
 
     config = order.plan.config().debugging(log_level="ERROR")
+    keep_freed_memory()
     if order.plan.threads:
         torch.set_num_threads(order.plan.threads)
     actors = config.num_env_runners * max(1, config.num_cpus_per_env_runner) + config.num_learners

@@ -53,7 +53,7 @@ def test_a_named_recipe_takes_the_place_of_the_automatic_one():
 def test_an_overlay_comes_on_top():
     plan = plan_for("cartpole", preset=["no_consistency"])
     assert plan.settings["consistency_weight"] == 0
-    assert plan.settings["td_steps"] == 10
+    assert plan.settings["td_steps"] == 5  # of the recipe
 
 
 def test_a_single_setting_beats_the_preset():
