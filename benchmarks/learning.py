@@ -41,8 +41,11 @@ def main() -> None:
     parser.add_argument("--solved", type=float, required=True, help="return that counts as solved")
     parser.add_argument("--parallel", type=int, default=2, help="seeds at a time, a core each")
     parser.add_argument("--overlays", nargs="*", default=[""], help="presets on top, one run each")
-    parser.add_argument("extra", nargs="*", help="after --: more arguments for `ez train`")
-    args = parser.parse_args()
+    parser.epilog = "What comes after -- goes to `ez train` as it is."
+    # argparse hands what follows -- to a positional only if that comes before every option.
+    split = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    args = parser.parse_args(sys.argv[1:split])
+    args.extra = sys.argv[split + 1 :]
     folder = RESULTS / args.name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
