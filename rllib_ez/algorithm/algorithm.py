@@ -18,6 +18,7 @@ from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, LEARNER_RESULTS
 import rllib_ez
 from rllib_ez.algorithm.config import EfficientZeroConfig
 from rllib_ez.algorithm.learner import STEP_RESULTS
+from rllib_ez.algorithm.metrics import log_stages
 from rllib_ez.algorithm.pipeline import Pipeline, keep_torch_fast
 from rllib_ez.core.agent_card import FOLDER, AgentCard, write_agent
 from rllib_ez.core.random import EPISODES_PER_RUNNER
@@ -46,9 +47,8 @@ class EfficientZero(Algorithm):
         """Builds runners and learner (RLlib), then replay and reanalyse."""
         super().setup(config)
         keep_torch_fast()
-        spec = self.config.env_spec()
-        self._frame_dtype = str(spec.frame_dtype)
-        self.pipeline = Pipeline(self.config, spec)
+        self._spec = self.config.env_spec()
+        self.pipeline = Pipeline(self.config, self._spec)
         self._weights = self.learner_weights()
         self.pipeline.set_target(self._weights)
 
@@ -121,10 +121,7 @@ class EfficientZero(Algorithm):
         }
         for name, value in counts.items():
             self.metrics.log_value(("pipeline", name), value, window=1)
-        for name, seconds in pipeline.clock.seconds.items():
-            key = ("pipeline", "stage_seconds", name)
-            self.metrics.log_value(key, seconds, reduce="lifetime_sum")
-        pipeline.clock.seconds.clear()
+        log_stages(self.metrics, pipeline.clock, "pipeline")
 
     def get_checkpointable_components(self) -> list[tuple[str, Any]]:
         """RLlib's, and replay with everything around it."""
@@ -182,14 +179,13 @@ class EfficientZero(Algorithm):
 
     def agent_card(self) -> AgentCard:
         """What `Agent.load` needs to know."""
-        config = self.config
-        spec = config.env_spec()
+        config, spec = self.config, self._spec
         return AgentCard(
             env=config.env if isinstance(config.env, str) else spec.name,
             env_config=dict(config.env_config),
             frame_size=config.frame_size,
             grayscale=config.grayscale,
-            frame_dtype=self._frame_dtype,
+            frame_dtype=str(spec.frame_dtype),
             model=config.model_config_for(spec),
             search=config.search_config(evaluation=True),
             seed=config.seed,
@@ -214,5 +210,9 @@ def move_into_place(draft: Path, target: Path) -> None:
         return
     old = target.with_name(f".{target.name}.old-{os.getpid()}")
     os.replace(target, old)
-    os.replace(draft, target)
+    try:
+        os.replace(draft, target)
+    except OSError:
+        os.replace(old, target)
+        raise
     shutil.rmtree(old)

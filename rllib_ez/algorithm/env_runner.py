@@ -21,7 +21,7 @@ from ray.rllib.env.env_runner import EnvRunner
 from ray.rllib.utils.checkpoints import Checkpointable
 
 from rllib_ez.algorithm.config import EfficientZeroConfig
-from rllib_ez.algorithm.metrics import log_episode, log_steps
+from rllib_ez.algorithm.metrics import log_episode, log_stages, log_steps
 from rllib_ez.algorithm.pipeline import keep_torch_fast, pick_device
 from rllib_ez.algorithm.tracks import Game, Track, play_again
 from rllib_ez.core.acting import Actor, FrameStacks, temperature_at
@@ -47,7 +47,7 @@ from rllib_ez.envs import (
 
 
 class MCTSEnvRunner(EnvRunner, Checkpointable):
-    """Acts by search. Without a seedable environment nothing here is random twice."""
+    """Acts by search; every game is a function of its seed and the actions taken."""
 
     def __init__(self, *, config: EfficientZeroConfig, **kwargs: Any) -> None:
         super().__init__(config=config, **kwargs)
@@ -90,12 +90,8 @@ class MCTSEnvRunner(EnvRunner, Checkpointable):
         config, spec = self.config, self._spec
         self.env = self._new_env(config.num_envs_per_env_runner, training=True)
         envs = self.env.num_envs
-        self._stacks = FrameStacks(
-            envs,
-            self._frame_stack,
-            spec.frame_space.shape,
-            spec.frame_dtype,
-        )
+        shape, dtype = spec.frame_space.shape, spec.frame_dtype
+        self._stacks = FrameStacks(envs, self._frame_stack, shape, dtype)
         self._games = [Game() for _ in range(envs)]
         self._tracks = [self._new_track() for _ in range(envs)]
         self._start_games(np.arange(envs))
@@ -113,19 +109,10 @@ class MCTSEnvRunner(EnvRunner, Checkpointable):
 
     def get_spaces(self) -> dict[str, tuple[gymnasium.Space, gymnasium.Space]]:
         """Observation and action space: an observation is a stack of frames, [L, *frame]."""
-        frame = self._spec.frame_space
-        stack = self._frame_stack
-        observation = gymnasium.spaces.Box(
-            np.repeat(frame.low[None], stack, 0),
-            np.repeat(frame.high[None], stack, 0),
-            dtype=self._spec.frame_dtype.type,
-        )
+        observation = self._spec.observation_space(self._frame_stack)
         spaces: tuple[Any, Any] = (observation, gymnasium.spaces.Discrete(self._spec.num_actions))
-        return {
-            INPUT_ENV_SPACES: spaces,
-            INPUT_ENV_SINGLE_SPACES: spaces,
-            DEFAULT_MODULE_ID: spaces,
-        }
+        keys = (INPUT_ENV_SPACES, INPUT_ENV_SINGLE_SPACES, DEFAULT_MODULE_ID)
+        return dict.fromkeys(keys, spaces)
 
     def sample(
         self,
@@ -249,9 +236,8 @@ class MCTSEnvRunner(EnvRunner, Checkpointable):
         seed = self.config.seed
         policy = partial(self.actor.play, seed=seed)
         seeds = evaluation_seeds(seed, num_episodes, runner=self.worker_index or 1)
-        stack = self._frame_stack
-        played = play_episodes(policy, self._evaluation_env, seeds=seeds, frame_stack=stack)
-        episodes = list(played)
+        env, stack = self._evaluation_env, self._frame_stack
+        episodes = list(play_episodes(policy, env, seeds=seeds, frame_stack=stack))
         for episode in episodes:
             log_episode(self.metrics, self.config, score=episode.score, length=episode.length)
         log_steps(self.metrics, sum(episode.length for episode in episodes))
@@ -259,9 +245,7 @@ class MCTSEnvRunner(EnvRunner, Checkpointable):
 
     def get_metrics(self) -> dict[str, Any]:
         """What was logged since the last call."""
-        for name, seconds in self.clock.seconds.items():
-            self.metrics.log_value(("stage_seconds", name), seconds, reduce="lifetime_sum")
-        self.clock.seconds.clear()
+        log_stages(self.metrics, self.clock)
         return self.metrics.reduce()
 
     def get_state(

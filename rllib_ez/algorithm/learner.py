@@ -33,7 +33,7 @@ class EfficientZeroLearner(TorchLearner):
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
         """Registers our optimiser; its learning rate is set at each update."""
         parameters = self.get_parameters(self.module[module_id])
-        settings = self.config.stage(OptimizerConfig)
+        settings = self._settings = self.config.stage(OptimizerConfig)
         self.register_optimizer(
             module_id=module_id,
             optimizer=make_optimizer(parameters, settings),
@@ -61,7 +61,7 @@ class EfficientZeroLearner(TorchLearner):
             out["total"],
             self.get_optimizer(DEFAULT_MODULE_ID),
             update=self.num_updates,
-            config=self.config.stage(OptimizerConfig),
+            config=self._settings,
         )
         self.num_updates += 1
         self._weights_seq_no += 1

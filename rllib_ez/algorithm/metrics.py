@@ -22,6 +22,8 @@ from ray.rllib.utils.metrics import (
 )
 from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
+from rllib_ez.core.clock import StageClock
+
 
 def log_steps(metrics: MetricsLogger, num_steps: int) -> None:
     """Counts env steps, and the agent's and module's, which are the same here."""
@@ -37,6 +39,13 @@ def log_steps(metrics: MetricsLogger, num_steps: int) -> None:
     metrics.log_value(
         (NUM_MODULE_STEPS_SAMPLED_LIFETIME, DEFAULT_MODULE_ID), num_steps, reduce="lifetime_sum"
     )
+
+
+def log_stages(metrics: MetricsLogger, clock: StageClock, *path: str) -> None:
+    """Adds a clock's seconds to the totals under `path`/stage_seconds and sets it to 0."""
+    for name, seconds in clock.seconds.items():
+        metrics.log_value((*path, "stage_seconds", name), seconds, reduce="lifetime_sum")
+    clock.seconds.clear()
 
 
 def log_episode(

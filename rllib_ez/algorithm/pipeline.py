@@ -22,7 +22,7 @@ from rllib_ez.core.clock import StageClock
 from rllib_ez.core.config import ReplayConfig, SearchConfig, TargetsConfig
 from rllib_ez.core.random import Stream, generator
 from rllib_ez.core.reanalyse import Reanalyser, TargetCache
-from rllib_ez.core.replay import Replay, SlotLayout, check_fits, estimate_bytes
+from rllib_ez.core.replay import Replay
 from rllib_ez.core.targets import TargetBuilder
 from rllib_ez.core.trainer import StepResult
 from rllib_ez.core.types import Segment, TrainBatch
@@ -76,11 +76,8 @@ class Pipeline(Checkpointable):
         targets: TargetsConfig = config.stage(TargetsConfig)
         model = config.model_config_for(spec)
         extra = TargetCache.bytes_per_position(spec.num_actions)
-        settings: ReplayConfig = config.stage(ReplayConfig)
-        layout = SlotLayout(model.frame_shape, spec.frame_dtype, spec.num_actions)
-        check_fits(estimate_bytes(settings, layout, extra_bytes_per_slot=extra).total_bytes)
         self.replay = Replay(
-            settings,
+            config.stage(ReplayConfig),
             frame_shape=model.frame_shape,
             frame_dtype=spec.frame_dtype,
             num_actions=spec.num_actions,

@@ -48,6 +48,12 @@ class EnvSpec:
         """Of one frame: uint8 or f32."""
         return frame_dtype(self.frame_space)
 
+    def observation_space(self, frame_stack: int) -> Box:
+        """Of a stack of frames, [L, *frame]."""
+        low = np.repeat(self.frame_space.low[None], frame_stack, 0)
+        high = np.repeat(self.frame_space.high[None], frame_stack, 0)
+        return Box(low, high, dtype=self.frame_dtype.type)
+
 
 def frame_dtype(space: Box) -> np.dtype:
     """The dtype of a Box; gymnasium's own annotation admits None."""

@@ -1,6 +1,7 @@
 """Stopped and resumed equals not stopped; a failed save leaves the old checkpoint."""
 
 import json
+import os
 import resource
 import shutil
 import subprocess
@@ -93,6 +94,25 @@ def test_a_save_that_fails_leaves_the_old_checkpoint(trained, tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert (target / "pipeline" / "counters.json").read_text() == before
     assert [p.name for p in tmp_path.iterdir()] == ["checkpoint"]
+
+
+def test_a_move_that_fails_puts_the_old_checkpoint_back(tmp_path, monkeypatch):
+    from rllib_ez.algorithm import algorithm
+
+    old, draft, real = tmp_path / "checkpoint", tmp_path / "draft", os.replace
+    old.mkdir()
+    draft.mkdir()
+    (old / "whole").touch()
+
+    def replace(source, target):
+        if source == draft:
+            raise OSError("no")
+        real(source, target)
+
+    monkeypatch.setattr(algorithm.os, "replace", replace)
+    with pytest.raises(OSError, match="no"):
+        algorithm.move_into_place(draft, old)
+    assert (old / "whole").exists()
 
 
 def test_a_checkpoint_cut_short_is_refused(trained, tmp_path):

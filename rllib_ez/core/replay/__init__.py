@@ -1,7 +1,6 @@
 """What the past is remembered by: a ring of linked positions, drawn by priority."""
 
 from rllib_ez.core.replay.buffer import Replay
-from rllib_ez.core.replay.layout import SlotLayout
 from rllib_ez.core.replay.links import EMPTY, FINAL_TERMINATED, FINAL_TRUNCATED, STEP
 from rllib_ez.core.replay.memory import MemoryEstimate, check_fits, estimate_bytes
 
@@ -12,7 +11,6 @@ __all__ = [
     "STEP",
     "MemoryEstimate",
     "Replay",
-    "SlotLayout",
     "check_fits",
     "estimate_bytes",
 ]

@@ -13,7 +13,7 @@ from rllib_ez.core.replay.border import check_segments
 from rllib_ez.core.replay.files import State, check_state, read_state, write_state
 from rllib_ez.core.replay.layout import SlotLayout
 from rllib_ez.core.replay.links import STEP
-from rllib_ez.core.replay.memory import estimate_bytes
+from rllib_ez.core.replay.memory import check_fits, estimate_bytes
 from rllib_ez.core.replay.ring import Changes, Ring
 from rllib_ez.core.replay.sum_tree import SumTree
 from rllib_ez.core.replay.validity import sampleable_slots
@@ -64,6 +64,7 @@ class Replay:
         self.config = config
         self.layout = SlotLayout(tuple(frame_shape), np.dtype(frame_dtype), num_actions)
         self.memory = estimate_bytes(config, self.layout, extra_bytes_per_slot=extra_bytes_per_slot)
+        check_fits(self.memory.total_bytes)  # before anything is allocated
         self.capacity = self.memory.capacity
         self.frame_stack = frame_stack
         self.unroll_steps = unroll_steps
