@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -44,6 +45,8 @@ def make_evaluation_env(card: AgentCard, num_envs: int, *, render: bool = False)
     Raises:
         EnvironmentSpecError: it is not here, or is another one than in training.
     """
+    if render:  # pygame would look for a sound card and complain
+        os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
     env = make_env(
         card.env,
         num_envs,
