@@ -38,10 +38,14 @@ class SearchResult:
 
     action: np.ndarray  # [B] i64, to play: the most visited (PUCT), the winner (Gumbel)
     policy: np.ndarray  # [B, A] f32, what the policy is taught: visit_probs, or the improved policy
-    visit_counts: np.ndarray  # [B, A] i32, rows sum to num_simulations
+    visit_counts: np.ndarray  # [B, A] i32, rows sum to the root's number of simulations
     visit_probs: np.ndarray  # [B, A] f32, rows sum to 1, exactly 0 where illegal
     root_value: np.ndarray  # [B] f32, a return, in reward units
     network_value: np.ndarray  # [B] f32, the value head's own opinion of the root
+
+    def rows(self, index: np.ndarray) -> SearchResult:
+        """The results of roots `index` [M] i64, in that order."""
+        return SearchResult(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,30 +1,42 @@
-"""One batched search: B roots, `num_simulations` imagined steps each, all roots in step.
+"""One batched search: B roots, each with its budget of imagined steps, all roots in step.
 
-Axes: B roots, N = num_simulations + 1 nodes, A actions, M lstm_size.
+Axes: B roots, N nodes (the largest budget + 1), A actions, M lstm_size.
 """
 
 from __future__ import annotations
 
+from typing import Protocol, runtime_checkable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from rllib_ez.core.config import SearchConfig
 from rllib_ez.core.inference import RootEstimate, SearchModel
-from rllib_ez.core.random import dirichlet
-from rllib_ez.core.search.kernels import expand_and_backup, root_visit_counts
-from rllib_ez.core.search.methods import Gumbel, Method, Puct
-from rllib_ez.core.search.tree import ROOT, Rules, Tree
+from rllib_ez.core.search import kernels
+from rllib_ez.core.search.plan import Conclusion, Plan, root_prior
+from rllib_ez.core.search.tree import ROOT, Answer, Edge, Rules, Tree
 from rllib_ez.core.types import SearchResult
 
 
+@runtime_checkable
+class WholeSearch(Protocol):
+    """A model that runs all simulations itself: compiled code, or on a device."""
+
+    def run(self, latent: Tensor, tree: Tree, rules: Rules, plan: Plan) -> Conclusion:
+        """Grows the planted trees from root latents [B, ...] and concludes."""
+        ...
+
+
 def search(
-    model: SearchModel,
+    model: SearchModel | WholeSearch,
     root: RootEstimate,
     *,
     config: SearchConfig,
     seeds: NDArray[np.uint64],
     legal: NDArray[np.bool_] | None = None,
+    num_simulations: NDArray[np.integer] | None = None,
     root_noise: bool,
 ) -> SearchResult:
     """Searches each root with EfficientZero's value prefix, by PUCT or by Gumbel.
@@ -37,83 +49,102 @@ def search(
         config: how hard to search, and how.
         seeds: [B] u64, for root noise and ties.
         legal: [B, A] bool, at least one per row; None: all are.
+        num_simulations: [B] integers >= 1, the budget of each root; None: the config's.
         root_noise: explore: Dirichlet noise in the root's prior (PUCT), Gumbel noise (Gumbel).
 
     Returns:
         The visit counts and what follows from them.
 
     Raises:
-        ValueError: a root without a legal action.
+        ValueError: a root without a legal action, or a budget below 1.
     """
-    if legal is None:
-        legal = np.ones(root.prior.shape, np.bool_)
-    if not legal.any(axis=1).all():
-        row = int(np.argmin(legal.any(axis=1)))
-        raise ValueError(f"legal must allow at least one action per root, got none in row {row}")
-    by_puct = config.search_method == "puct"
-    noise = root_noise and by_puct
-    prior = root_prior(root.prior, legal, config=config, seeds=seeds, noise=noise)
-    nodes = config.num_simulations + 1
-    tree = Tree.plant(prior, root.value, legal=legal, seed=seeds, nodes=nodes)
-    rules = Rules.of(config)
-    method: Method = Puct(tree, rules)
-    if not by_puct:
-        method = Gumbel(tree, rules, config=config, noise=root_noise)
-    simulate(model, tree, rules, root=root, method=method)
-    counts = root_visit_counts(tree.child, tree.visits)
-    action, policy = method.conclude(counts)
-    # The root value is the mean over the network's own value and every backed-up return.
-    return SearchResult(
-        action=action,
-        policy=policy,
-        visit_counts=counts,
-        visit_probs=(counts / counts.sum(axis=1, keepdims=True)).astype(np.float32),
-        root_value=(tree.value_sum[:, ROOT] / tree.visits[:, ROOT]).astype(np.float32),
+    legal = _checked_legal(legal, root.prior.shape)
+    budget = _checked_budget(num_simulations, len(seeds), config)
+    order = None
+    if num_simulations is not None and (budget[1:] > budget[:-1]).any():
+        order = np.argsort(-budget, kind="stable")  # roots that are done drop off at the end
+        root, seeds, legal, budget = _reordered(root, order, seeds, legal, budget)
+    dirichlet = root_noise and config.search_method == "puct"
+    prior = root_prior(root.prior, legal, config=config, seeds=seeds, noise=dirichlet)
+    plan = Plan.of(config, budget=budget, legal=legal, seed=seeds, noise=root_noise)
+    rules = Rules.of(config, num_simulations=int(budget[0]))
+    tree = Tree.plant(prior, root.value, nodes=int(budget[0]) + 1)
+    if isinstance(model, WholeSearch):
+        out = model.run(root.latent, tree, rules, plan)
+    else:
+        out = run_stepwise(model, root.latent, tree, rules, plan)
+    result = SearchResult(
+        action=out.action,
+        policy=out.policy,
+        visit_counts=out.visit_counts,
+        visit_probs=(out.visit_counts / budget[:, None]).astype(np.float32),
+        root_value=out.root_value,
         network_value=root.value,
     )
+    return result if order is None else result.rows(np.argsort(order))
 
 
-def root_prior(
-    prior: np.ndarray, legal: np.ndarray, *, config: SearchConfig, seeds: np.ndarray, noise: bool
-) -> np.ndarray:
-    """The network's policy [B, A] over legal actions, with Dirichlet noise where asked for.
-
-    P(a) = (1 - fraction) * policy(a) + fraction * Dirichlet(alpha)(a)
-    """
-    masked = np.where(legal, prior, 0).astype(np.float64)
-    total = masked.sum(axis=1, keepdims=True)
-    uniform = legal / legal.sum(axis=1, keepdims=True)
-    masked = np.where(total > 0, masked / np.where(total > 0, total, 1), uniform)
-    if noise:
-        drawn = dirichlet(seeds, legal, config.root_dirichlet_alpha)
-        fraction = config.root_noise_fraction
-        masked = (1 - fraction) * masked + fraction * drawn
-    return masked.astype(np.float32)
-
-
-def simulate(
-    model: SearchModel, tree: Tree, rules: Rules, *, root: RootEstimate, method: Method
-) -> None:
-    """Grows every tree to its N nodes, one network call per simulation."""
-    batch, nodes = tree.visits.shape
-    device = root.latent.device
+def run_stepwise(
+    model: SearchModel, latent: Tensor, tree: Tree, rules: Rules, plan: Plan
+) -> Conclusion:
+    """Grows the trees with one call of `model.step` per simulation, and concludes."""
+    batch, nodes, actions = tree.child.shape
     rows = np.arange(batch)
-    latents = torch.empty((nodes, *root.latent.shape), device=device)
-    memories = torch.zeros((2, nodes, batch, model.memory_size), device=device)
-    latents[ROOT] = root.latent
+    latents = torch.empty((nodes, *latent.shape), device=latent.device)
+    memories = torch.zeros((2, nodes, batch, model.memory_size), device=latent.device)
+    latents[ROOT] = latent
     flat_latents, flat_memories = latents.flatten(0, 1), memories.flatten(1, 2)
-    parent, action = edge = np.zeros(batch, np.int32), np.zeros(batch, np.int64)
+    edge = Edge.blank(batch)
     for node in range(1, nodes):
-        method.select(node - 1, parent, action)
-        index = torch.from_numpy(parent.astype(np.int64) * batch + rows).to(device)
-        # The LSTM forgets where the prefix starts anew: at parents whose depth is a multiple.
-        kept = tree.depth[rows, parent] % rules.lstm_horizon != 0
-        memory = flat_memories.index_select(1, index)
-        memory *= torch.from_numpy(kept).to(device)[None, :, None]
-        out = model.step(flat_latents.index_select(0, index), memory, torch.from_numpy(action))
-        latents[node] = out.latent
-        memories[:, node] = out.memory
-        expand_and_backup(tree, rules, node, edge, (out.prior, out.value_prefix, out.value))
+        count = int((plan.budget >= node).sum())  # a prefix, since budgets fall
+        kernels.select(tree, rules, plan, edge, node - 1, count)
+        index = edge.parent[:count].astype(np.int64) * batch + rows[:count]
+        where = torch.from_numpy(index).to(latent.device)
+        memory = flat_memories.index_select(1, where)
+        memory *= torch.from_numpy(~edge.forget[:count]).to(latent.device)[None, :, None]
+        action = torch.from_numpy(edge.action[:count])
+        out = model.step(flat_latents.index_select(0, where), memory, action)
+        latents[node, :count] = out.latent
+        memories[:, node, :count] = out.memory
+        answer = Answer(out.prior, out.value_prefix, out.value)
+        kernels.expand_and_backup(tree, rules, edge, answer, node, count)
+    conclusion = Conclusion.blank(batch, actions)
+    kernels.conclude(tree, rules, plan, conclusion)
+    return conclusion
+
+
+def _checked_legal(legal: np.ndarray | None, shape: tuple[int, ...]) -> np.ndarray:
+    if legal is None:
+        return np.ones(shape, np.bool_)
+    if legal.shape != shape:
+        raise ValueError(f"legal must have the shape [B, A] = {shape}, got {legal.shape}")
+    allowed = legal.any(axis=1)
+    if not allowed.all():
+        row = int(np.argmin(allowed))
+        raise ValueError(f"legal must allow at least one action per root, got none in row {row}")
+    return legal
+
+
+def _checked_budget(budget: np.ndarray | None, batch: int, config: SearchConfig) -> np.ndarray:
+    if budget is None:
+        return np.full(batch, config.num_simulations, np.int32)
+    if budget.shape != (batch,):
+        raise ValueError(
+            f"num_simulations must hold one number per root, [{batch}], got {budget.shape}"
+        )
+    if budget.min() < 1:
+        row = int(np.argmin(budget))
+        raise ValueError(f"num_simulations must be >= 1, got {budget[row]} in row {row}")
+    return budget.astype(np.int32)
+
+
+def _reordered(
+    root: RootEstimate, order: np.ndarray, *arrays: np.ndarray
+) -> tuple[RootEstimate, np.ndarray, np.ndarray, np.ndarray]:
+    index = torch.from_numpy(order).to(root.latent.device)
+    moved = RootEstimate(root.latent[index], root.prior[order], root.value[order])
+    seeds, legal, budget = (array[order] for array in arrays)
+    return moved, seeds, legal, budget
 
 
 def sample_actions(

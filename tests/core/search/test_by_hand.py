@@ -9,7 +9,8 @@ import pytest
 
 from rllib_ez.core.config import SearchConfig
 from rllib_ez.core.search.kernels import select
-from rllib_ez.core.search.tree import UNEXPANDED, Rules, Tree
+from rllib_ez.core.search.plan import Plan
+from rllib_ez.core.search.tree import UNEXPANDED, Edge, Rules, Tree
 from tests.core.search.worlds import World, grown, searched
 
 FAR = 1e15  # pb_c_base so large that its logarithm adds nothing
@@ -89,17 +90,16 @@ def test_result_of_the_tree_by_hand():
 
 def planted(prior: list[list[float]], nodes: dict[int, tuple[int, int, int, float]]) -> Tree:
     """A tree by its nodes: index to (parent, action, visits, mean value); rewards are 0."""
-    size, actions = len(nodes) + 2, len(prior[0])
+    size = len(nodes) + 2
     tree = Tree.plant(
         np.array(prior[:1], np.float32),
         np.zeros(1, np.float32),
-        legal=np.ones((1, actions), bool),
-        seed=np.zeros(1, np.uint64),
         nodes=size,
     )
     for node, (parent, action, visits, mean) in nodes.items():
         tree.child[0, parent, action], tree.parent[0, node] = node, parent
         tree.visits[0, node], tree.value_sum[0, node] = visits, visits * mean
+        tree.q[0, node] = mean
         tree.prior[0, node] = prior[node]
     tree.visits[0, 0] = 1 + sum(visits for parent, _, visits, _ in nodes.values() if parent == 0)
     means = [mean for *_, mean in nodes.values()]
@@ -107,13 +107,16 @@ def planted(prior: list[list[float]], nodes: dict[int, tuple[int, int, int, floa
     return tree
 
 
-def chosen_edge(tree: Tree, **settings) -> tuple[int, int]:
+def chosen_edge(tree: Tree, legal: tuple[bool, ...] | None = None, **settings) -> tuple[int, int]:
     config = SearchConfig(
         **{"discount": 1.0, "pb_c_init": 1.0, "pb_c_base": FAR, "num_simulations": 30, **settings}
     )
-    leaf_parent, leaf_action = np.zeros(1, np.int32), np.zeros(1, np.int64)
-    select(tree, Rules.of(config), 0, leaf_parent, leaf_action)
-    return int(leaf_parent[0]), int(leaf_action[0])
+    allowed = np.array([legal or (True,) * tree.child.shape[2]])
+    budget, seed = np.array([30], np.int32), np.zeros(1, np.uint64)
+    plan = Plan.of(config, budget=budget, legal=allowed, seed=seed, noise=False)
+    edge = Edge.blank(1)
+    select(tree, Rules.of(config, num_simulations=30), plan, edge, 0, 1)
+    return int(edge.parent[0]), int(edge.action[0])
 
 
 def test_unvisited_root_action_has_the_mean_of_the_visited_ones():
@@ -164,11 +167,10 @@ def test_visits_wear_the_prior_off():
 
 def test_an_illegal_root_action_is_not_chosen_whatever_its_prior():
     tree = planted([[0.9, 0.1], [1.0, 0.0]], {1: (0, 1, 1, 0.0)})
-    tree.legal[0, 0] = False
-    assert chosen_edge(tree)[0] == 1
+    assert chosen_edge(tree, legal=(False, True))[0] == 1
 
 
 def test_weight_of_the_prior_grows_with_the_base():
     """exploration[3] = 1.732 * (1 + log((3 + 1 + 1) / 1)) with pb_c_base 1."""
-    rules = Rules.of(SearchConfig(num_simulations=3, pb_c_init=1.0, pb_c_base=1.0))
+    rules = Rules.of(SearchConfig(pb_c_init=1.0, pb_c_base=1.0), num_simulations=3)
     assert rules.exploration[3] == pytest.approx(math.sqrt(3) * (1 + math.log(5)))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from rllib_ez.core.config import SearchConfig
 from rllib_ez.core.random import Stream, search_seeds
-from rllib_ez.core.search.gumbel import considered_visits, gumbel_noise
+from rllib_ez.core.search.plan import gumbel_noise, halving_schedule
 from tests.core.search.twin import GumbelTwin, visits_of
 from tests.core.search.worlds import World, random_world, searched
 
@@ -34,7 +34,7 @@ def test_the_schedule_halves_the_actions(budget: int, actions: int, phases: list
         for _ in range(extra):
             expected += [visits] * considered
             visits += 1
-    assert considered_visits(budget, actions)[actions].tolist() == expected[:budget]
+    assert halving_schedule(budget, actions).tolist() == expected[:budget]
 
 
 def test_noise_has_the_moments_of_gumbels_distribution():

@@ -8,7 +8,7 @@ import pytest
 from rllib_ez.core.config import SearchConfig
 from rllib_ez.core.random import Stream, dirichlet, search_seeds
 from rllib_ez.core.search import search
-from rllib_ez.core.search.search import root_prior
+from rllib_ez.core.search.plan import root_prior
 from rllib_ez.core.search.tree import UNEXPANDED, Tree
 from tests.core.search.worlds import TableModel, World, grown, random_world, searched
 

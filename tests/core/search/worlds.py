@@ -14,8 +14,8 @@ from torch import Tensor
 from rllib_ez.core.config import SearchConfig
 from rllib_ez.core.inference import RootEstimate, StepEstimate
 from rllib_ez.core.search import search
-from rllib_ez.core.search.methods import Puct
-from rllib_ez.core.search.search import simulate
+from rllib_ez.core.search.plan import Plan
+from rllib_ez.core.search.search import run_stepwise
 from rllib_ez.core.search.tree import Rules, Tree
 from rllib_ez.core.types import SearchResult
 
@@ -88,15 +88,16 @@ def grown(world: World, state: int, model: TableModel | None = None, **settings)
     """The tree of one root after all its simulations."""
     config = SearchConfig(**settings)
     root = world.root([state])
-    tree = Tree.plant(
-        root.prior,
-        root.value,
-        legal=np.ones(root.prior.shape, bool),
-        seed=np.array([1], np.uint64),
-        nodes=config.num_simulations + 1,
+    budget = np.array([config.num_simulations], np.int32)
+    legal, seed = np.ones(root.prior.shape, bool), np.array([1], np.uint64)
+    tree = Tree.plant(root.prior, root.value, nodes=config.num_simulations + 1)
+    run_stepwise(
+        model or TableModel(world),
+        root.latent,
+        tree,
+        Rules.of(config, num_simulations=config.num_simulations),
+        Plan.of(config, budget=budget, legal=legal, seed=seed, noise=False),
     )
-    rules = Rules.of(config)
-    simulate(model or TableModel(world), tree, rules, root=root, method=Puct(tree, rules))
     return tree
 
 

@@ -1,0 +1,108 @@
+"""The code of a node that both methods share: expand, back up, compare.
+
+Every function touches the rows of one root only: nothing can leak from root to root.
+Axes: B roots, N nodes, A actions.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rllib_ez.core.random import mix
+from rllib_ez.core.search.lean import lean
+from rllib_ez.core.search.tree import ROOT, UNEXPANDED, Answer, Edge, Rules, Tree
+
+
+@lean
+def expand_row(
+    tree: Tree, rules: Rules, edge: Edge, answer: Answer, row: int, node: int
+) -> None:
+    """Adds `node` to one tree under the selected edge and passes its value up to the root.
+
+        reward(edge) = value_prefix(child) - value_prefix(parent)
+        G <- reward(edge) + discount * G, from the leaf's value upwards
+
+    where value_prefix(parent) counts as 0 if *the parent* stands at a multiple of
+    `lstm_horizon`: there the sum, like the LSTM's memory, starts anew. Then the Q bounds are
+    taken afresh over all edges, since values may have moved towards each other.
+    """
+    parent = edge.parent[row]
+    tree.child[row, parent, edge.action[row]] = node
+    tree.parent[row, node] = parent
+    tree.depth[row, node] = tree.depth[row, parent] + 1
+    before = 0.0 if edge.forget[row] else tree.value_prefix[row, parent]
+    tree.value_prefix[row, node] = answer.value_prefix[row]
+    tree.reward[row, node] = answer.value_prefix[row] - before
+    for action in range(answer.prior.shape[1]):
+        tree.prior[row, node, action] = answer.prior[row, action]
+    tree.visits[row, node] = 1
+    tree.raw_value[row, node] = answer.value[row]
+    tree.value_sum[row, node] = answer.value[row]
+    _backup(tree, rules, row, node)
+    _bound(tree, row, node)
+
+
+@lean
+def _backup(tree: Tree, rules: Rules, row: int, node: int) -> None:
+    total = tree.value_sum[row, node]
+    tree.q[row, node] = tree.reward[row, node] + rules.discount * total
+    while node != ROOT:
+        total = tree.reward[row, node] + rules.discount * total
+        node = tree.parent[row, node]
+        tree.value_sum[row, node] += total
+        tree.visits[row, node] += 1
+        mean = tree.value_sum[row, node] / tree.visits[row, node]
+        tree.q[row, node] = tree.reward[row, node] + rules.discount * mean
+
+
+@lean
+def _bound(tree: Tree, row: int, last: int) -> None:
+    lowest, highest = np.inf, -np.inf
+    for node in range(1, last + 1):
+        lowest = min(lowest, tree.q[row, node])
+        highest = max(highest, tree.q[row, node])
+    tree.q_bounds[row, 0] = lowest
+    tree.q_bounds[row, 1] = highest
+
+
+@lean
+def normalised(tree: Tree, rules: Rules, row: int, q: float) -> float:
+    """norm(q) = clip((q - lowest) / max(highest - lowest, delta), 0, 1), bounds of the tree.
+
+    0 while the tree has no edge: nothing to compare with yet.
+
+    Source: EfficientZero, arXiv:2111.00210, eq. 10.
+    """
+    lowest = tree.q_bounds[row, 0]
+    if lowest == np.inf:
+        return 0.0
+    spread = max(tree.q_bounds[row, 1] - lowest, rules.min_max_delta)
+    return float(min(max((q - lowest) / spread, 0.0), 1.0))
+
+
+@lean
+def visits_of_edge(tree: Tree, row: int, node: int, action: int) -> int:
+    """How often an action was tried at a node."""
+    child = tree.child[row, node, action]
+    return 0 if child == UNEXPANDED else tree.visits[row, child]  # type: ignore[no-any-return]
+
+
+@lean
+def best_action(tree: Tree, row: int, node: int, seed: int) -> int:
+    """The action with the best of `tree.scores`; -inf is never chosen.
+
+    The k-th of equal scores, in the order of actions, takes the place of those before it if
+    mix(seed ^ (node * A + action)) is divisible by k: by chance 1 / k.
+    """
+    actions = tree.child.shape[2]
+    best, choice, ties = -np.inf, -1, 0
+    for action in range(actions):
+        score = tree.scores[row, action]
+        if score > best:
+            best, choice, ties = score, action, 1
+        elif score == best and score != -np.inf:
+            ties += 1
+            draw = mix(seed ^ np.uint64(node * actions + action))
+            if draw % np.uint64(ties) == np.uint64(0):
+                choice = action
+    return choice
