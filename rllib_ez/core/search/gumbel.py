@@ -8,7 +8,7 @@ import numpy as np
 
 from rllib_ez.core.search.lean import lean
 from rllib_ez.core.search.nodes import normalised, visits_of_edge
-from rllib_ez.core.search.plan import Conclusion, Plan
+from rllib_ez.core.search.plan import TINY, Conclusion, Plan
 from rllib_ez.core.search.tree import ROOT, UNEXPANDED, Rules, Tree
 
 
@@ -18,56 +18,56 @@ def score_by_gumbel(
 ) -> None:
     """Scores the actions of a node into `tree.scores`.
 
-    At the root: noise + score where the visits stand as the schedule says, else -inf.
-    Below: softmax(score)(a) - N(a) / (1 + sum_b N(b)).
+    At the root: noise + log P + sigma where the visits stand as the schedule says, else -inf.
+    Below: improved policy(a) - N(a) / (1 + sum_b N(b)).
 
     Source: Gumbel MuZero, Danihelka et al. 2022, algorithm 2 and eq. 14.
     """
-    total = completed_scores(tree, rules, row, node)
-    actions = tree.child.shape[2]
+    total = _sigma(tree, rules, row, node)
     if node == ROOT:
-        wanted = plan.schedule[row, simulation]
-        for action in range(actions):
-            if plan.legal[row, action] and visits_of_edge(tree, row, node, action) == wanted:
-                tree.scores[row, action] += plan.noise[row, action]
-            else:
-                tree.scores[row, action] = -np.inf
+        _keep_visited(tree, plan, row, plan.schedule[row, simulation])
         return
-    _softmax(tree, row)
-    for action in range(actions):
-        tree.scores[row, action] -= visits_of_edge(tree, row, node, action) / (1 + total)
+    _improve(tree, row, node)
+    share = 1.0 / (1 + total)
+    for action in range(tree.child.shape[2]):
+        tree.scores[row, action] -= visits_of_edge(tree, row, node, action) * share
 
 
 @lean
 def conclude_by_gumbel(tree: Tree, rules: Rules, plan: Plan, out: Conclusion, row: int) -> None:
-    """Plays the best noise + score among the most visited; teaches the improved policy.
-
-    The improved policy is softmax(score) over legal actions.
+    """Plays the best noise + log P + sigma among the most visited; teaches the improved policy.
 
     Source: Gumbel MuZero, Danihelka et al. 2022, algorithm 2 and eq. 11.
     """
-    completed_scores(tree, rules, row, ROOT)
-    actions = tree.child.shape[2]
+    _sigma(tree, rules, row, ROOT)
     most = 0
-    for action in range(actions):
+    for action in range(tree.child.shape[2]):
         most = max(most, visits_of_edge(tree, row, ROOT, action))
+    _keep_visited(tree, plan, row, most)
     best = -np.inf
-    for action in range(actions):
-        if not plan.legal[row, action]:
-            tree.scores[row, action] = -np.inf
-        elif visits_of_edge(tree, row, ROOT, action) == most:
-            score = tree.scores[row, action] + plan.noise[row, action]
-            if score > best:
-                best = score
-                out.action[row] = action
-    _softmax(tree, row)
-    for action in range(actions):
+    for action in range(tree.child.shape[2]):
+        if tree.scores[row, action] > best:
+            best = tree.scores[row, action]
+            out.action[row] = action
+    _sigma(tree, rules, row, ROOT)
+    _improve(tree, row, ROOT)
+    for action in range(tree.child.shape[2]):
         out.policy[row, action] = tree.scores[row, action]
 
 
 @lean
-def completed_scores(tree: Tree, rules: Rules, row: int, node: int) -> int:
-    """Writes log P(a) + sigma(completed Q(a)) into `tree.scores`; returns sum_b N(b).
+def _keep_visited(tree: Tree, plan: Plan, row: int, wanted: int) -> None:
+    """At the root: adds noise + log P where visits are as wanted; -inf elsewhere."""
+    for action in range(tree.child.shape[2]):
+        if plan.legal[row, action] and visits_of_edge(tree, row, ROOT, action) == wanted:
+            tree.scores[row, action] += plan.gumbel[row, action]
+        else:
+            tree.scores[row, action] = -np.inf
+
+
+@lean
+def _sigma(tree: Tree, rules: Rules, row: int, node: int) -> int:
+    """Writes sigma(completed Q(a)) into `tree.scores`; returns sum_b N(b).
 
         sigma(q)  = (c_visit + max_b N(b)) * c_scale * norm(q)
         completed = Q(a) if visited, else v_mix
@@ -79,18 +79,43 @@ def completed_scores(tree: Tree, rules: Rules, row: int, node: int) -> int:
         n = visits_of_edge(tree, row, node, action)
         total += n
         most = max(most, n)
-    mixed = normalised(tree, rules, row, _mixed_value(tree, row, node, total))
     factor = (rules.c_visit + most) * rules.c_scale
+    mixed = factor * normalised(tree, rules, row, _mixed_value(tree, row, node, total))
     for action in range(tree.child.shape[2]):
         child = tree.child[row, node, action]
-        norm = mixed if child == UNEXPANDED else normalised(tree, rules, row, tree.q[row, child])
-        tree.scores[row, action] = math.log(_prior(tree, row, node, action)) + factor * norm
+        tree.scores[row, action] = mixed
+        if child != UNEXPANDED:
+            tree.scores[row, action] = factor * normalised(tree, rules, row, tree.q[row, child])
     return total
 
 
 @lean
+def _improve(tree: Tree, row: int, node: int) -> None:
+    """Turns sigma in `tree.scores` into the improved policy softmax(log P + sigma).
+
+    Written as P * exp(sigma - max sigma) / sum: no logarithm, and one exp for all unvisited
+    actions, whose sigma is the same. Illegal actions have P = 0.
+    """
+    highest = -np.inf
+    for action in range(tree.child.shape[2]):
+        highest = max(highest, tree.scores[row, action])
+    total, last, weight = 0.0, -np.inf, 0.0
+    for action in range(tree.child.shape[2]):
+        sigma = tree.scores[row, action]
+        if sigma != last:
+            last, weight = sigma, math.exp(sigma - highest)
+        tree.scores[row, action] = _prior(tree, row, node, action) * weight
+        total += tree.scores[row, action]
+    share = 1.0 / total
+    for action in range(tree.child.shape[2]):
+        tree.scores[row, action] *= share
+
+
+@lean
 def _prior(tree: Tree, row: int, node: int, action: int) -> float:
-    return max(float(tree.prior[row, node, action]), 1e-30)
+    """At the root an illegal action has exactly 0; elsewhere a network's 0 counts as tiny."""
+    prior = float(tree.prior[row, node, action])
+    return prior if node == ROOT else max(prior, TINY)
 
 
 @lean
@@ -103,26 +128,15 @@ def _mixed_value(tree: Tree, row: int, node: int, total: int) -> float:
 
     Source: Gumbel MuZero, Danihelka et al. 2022, eq. 33.
     """
+    value = float(tree.raw_value[row, node])
+    if total == 0:
+        return value
     prior_sum = 0.0
     weighted_q = 0.0
     for action in range(tree.child.shape[2]):
         child = tree.child[row, node, action]
         if child != UNEXPANDED:
-            weight = _prior(tree, row, node, action)
+            weight = max(float(tree.prior[row, node, action]), TINY)
             prior_sum += weight
             weighted_q += weight * tree.q[row, child]
-    value = float(tree.raw_value[row, node])
-    return (value + total * (weighted_q / prior_sum)) / (1 + total) if total > 0 else value
-
-
-@lean
-def _softmax(tree: Tree, row: int) -> None:
-    """Turns `tree.scores` into probabilities; 0 where -inf."""
-    highest, total = -np.inf, 0.0
-    for action in range(tree.scores.shape[1]):
-        highest = max(highest, tree.scores[row, action])
-    for action in range(tree.scores.shape[1]):
-        tree.scores[row, action] = math.exp(tree.scores[row, action] - highest)
-        total += tree.scores[row, action]
-    for action in range(tree.scores.shape[1]):
-        tree.scores[row, action] /= total
+    return (value + total * (weighted_q / prior_sum)) / (1 + total)

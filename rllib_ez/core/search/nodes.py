@@ -45,22 +45,25 @@ def expand_row(
 @lean
 def _backup(tree: Tree, rules: Rules, row: int, node: int) -> None:
     total = tree.value_sum[row, node]
-    tree.q[row, node] = tree.reward[row, node] + rules.discount * total
+    value_sum, visits = total, 1
     while node != ROOT:
-        total = tree.reward[row, node] + rules.discount * total
+        reward = tree.reward[row, node]
+        tree.q[row, node] = reward + rules.discount * (value_sum / visits)
+        total = reward + rules.discount * total
         node = tree.parent[row, node]
-        tree.value_sum[row, node] += total
-        tree.visits[row, node] += 1
-        mean = tree.value_sum[row, node] / tree.visits[row, node]
-        tree.q[row, node] = tree.reward[row, node] + rules.discount * mean
+        value_sum = tree.value_sum[row, node] + total
+        visits = tree.visits[row, node] + 1
+        tree.value_sum[row, node] = value_sum
+        tree.visits[row, node] = visits
 
 
 @lean
 def _bound(tree: Tree, row: int, last: int) -> None:
     lowest, highest = np.inf, -np.inf
     for node in range(1, last + 1):
-        lowest = min(lowest, tree.q[row, node])
-        highest = max(highest, tree.q[row, node])
+        q = tree.q[row, node]
+        lowest = q if q < lowest else lowest
+        highest = q if q > highest else highest
     tree.q_bounds[row, 0] = lowest
     tree.q_bounds[row, 1] = highest
 

@@ -15,6 +15,8 @@ from numba import njit
 from rllib_ez.core.config import SearchConfig
 from rllib_ez.core.random import dirichlet, mix, uniform
 
+TINY = 1e-30  # a prior of 0 counts as this much
+
 
 class Plan(NamedTuple):
     """What each root is given before its search."""
@@ -22,25 +24,36 @@ class Plan(NamedTuple):
     budget: np.ndarray  # [B] i32, simulations, falling from row to row
     legal: np.ndarray  # [B, A] bool, at the root; deeper every action is
     seed: np.ndarray  # [B] u64, breaks ties
-    noise: np.ndarray  # [B, A] f64, Gumbel noise; 0 for PUCT
+    gumbel: np.ndarray  # [B, A] f64, Gumbel noise + log P(a); not looked at by PUCT
     schedule: np.ndarray  # [B, S] i32, see `halving_schedule`; 0 for PUCT
 
     @classmethod
     def of(
-        cls, config: SearchConfig, *, budget: np.ndarray, legal: np.ndarray, seed: np.ndarray,
+        cls,
+        config: SearchConfig,
+        prior: np.ndarray,
+        *,
+        budget: np.ndarray,
+        legal: np.ndarray,
+        seed: np.ndarray,
         noise: bool,
-    ) -> Plan:  # fmt: skip
-        """The plan of roots whose budgets [B] fall from row to row; `noise`: Gumbel's."""
-        batch, actions = legal.shape
-        by_gumbel = config.search_method == "gumbel"
-        drawn = gumbel_noise(seed, actions) if by_gumbel and noise else np.zeros((batch, actions))
-        schedule = np.zeros((batch, int(budget[0])), np.int32)
-        if by_gumbel:
-            num_legal = legal.sum(axis=1)
-            for row in range(batch):
-                most = min(config.max_considered_actions, int(num_legal[row]))
-                schedule[row, : budget[row]] = halving_schedule(int(budget[row]), most)
-        return cls(budget, np.ascontiguousarray(legal), seed, drawn, schedule)
+    ) -> Plan:
+        """The plan of roots with these priors [B, A], whose budgets [B] fall from row to row.
+
+        `noise`: Gumbel's; Dirichlet's is in the prior already.
+        """
+        legal = np.ascontiguousarray(legal)
+        schedule = np.zeros((len(budget), int(budget[0])), np.int32)
+        if config.search_method != "gumbel":
+            return cls(budget, legal, seed, np.zeros(legal.shape), schedule)
+        gumbel = np.log(np.maximum(prior, TINY).astype(np.float64))
+        if noise:
+            gumbel += gumbel_noise(seed, legal.shape[1])
+        num_legal = legal.sum(axis=1)
+        for row in range(len(budget)):
+            most = min(config.max_considered_actions, int(num_legal[row]))
+            schedule[row, : budget[row]] = halving_schedule(int(budget[row]), most)
+        return cls(budget, legal, seed, gumbel, schedule)
 
 
 class Conclusion(NamedTuple):

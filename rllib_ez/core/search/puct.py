@@ -46,16 +46,17 @@ def score_by_puct(
     Source: MuZero, arXiv:1911.08265, appendix B; EfficientZero, arXiv:2111.00210, eqs. 8-10.
     """
     weight = rules.exploration[tree.visits[row, node]]
+    untried = normalised(tree, rules, row, estimate)
     for action in range(tree.child.shape[2]):
+        child = tree.child[row, node, action]
+        bonus = tree.prior[row, node, action] * weight
         if node == ROOT and not plan.legal[row, action]:
             tree.scores[row, action] = -np.inf
-            continue
-        child = tree.child[row, node, action]
-        q, n = estimate, 0
-        if child != UNEXPANDED:
-            q, n = tree.q[row, child], tree.visits[row, child]
-        norm = normalised(tree, rules, row, q)
-        tree.scores[row, action] = norm + tree.prior[row, node, action] * weight / (1 + n)
+        elif child == UNEXPANDED:
+            tree.scores[row, action] = untried + bonus
+        else:
+            norm = normalised(tree, rules, row, tree.q[row, child])
+            tree.scores[row, action] = norm + bonus / (1 + tree.visits[row, child])
 
 
 @lean

@@ -66,7 +66,7 @@ def search(
         root, seeds, legal, budget = _reordered(root, order, seeds, legal, budget)
     dirichlet = root_noise and config.search_method == "puct"
     prior = root_prior(root.prior, legal, config=config, seeds=seeds, noise=dirichlet)
-    plan = Plan.of(config, budget=budget, legal=legal, seed=seeds, noise=root_noise)
+    plan = Plan.of(config, prior, budget=budget, legal=legal, seed=seeds, noise=root_noise)
     rules = Rules.of(config, num_simulations=int(budget[0]))
     tree = Tree.plant(prior, root.value, nodes=int(budget[0]) + 1)
     if isinstance(model, WholeSearch):

@@ -113,7 +113,7 @@ def chosen_edge(tree: Tree, legal: tuple[bool, ...] | None = None, **settings) -
     )
     allowed = np.array([legal or (True,) * tree.child.shape[2]])
     budget, seed = np.array([30], np.int32), np.zeros(1, np.uint64)
-    plan = Plan.of(config, budget=budget, legal=allowed, seed=seed, noise=False)
+    plan = Plan.of(config, tree.prior[:, 0], budget=budget, legal=allowed, seed=seed, noise=False)
     edge = Edge.blank(1)
     select(tree, Rules.of(config, num_simulations=30), plan, edge, 0, 1)
     return int(edge.parent[0]), int(edge.action[0])

@@ -171,16 +171,21 @@ class GumbelTwin(Twin):
 
     def choose(self, node: Node, estimate: float, simulation: int) -> int:
         """At the root by the schedule; below, the policy less the share of visits."""
-        scores = self.scores(node)
         if node is self.root:
             wanted = self.schedule()[simulation]
+            scores = self.root_scores()
             places = [a for a in self.considered() if visits_of(node, a) == wanted]
-            allowed = {a: scores[a] + self.gumbel[a] for a in places}
+            allowed = {a: scores[a] for a in places}
         else:
             total = sum(child.visits for child in node.children.values())
-            policy = softmax(scores)
-            allowed = {a: p - visits_of(node, a) / (1 + total) for a, p in enumerate(policy)}
-        return self.drawn(allowed, node.number * len(scores), simulation)
+            policy = self.improved_policy(node)
+            allowed = {a: p - visits_of(node, a) * (1 / (1 + total)) for a, p in enumerate(policy)}
+        return self.drawn(allowed, node.number * len(node.prior), simulation)
+
+    def root_scores(self) -> list[float]:
+        """Noise + log P + sigma."""
+        triples = zip(self.gumbel, self.root.prior, self.sigma(self.root), strict=True)
+        return [sigma + (logarithm(p) + noise) for noise, p, sigma in triples]
 
     def considered(self) -> list[int]:
         return [action for action, ok in enumerate(self.legal) if ok]
@@ -211,17 +216,23 @@ class GumbelTwin(Twin):
                     choice = action
         return choice
 
-    def scores(self, node: Node) -> list[float]:
-        """log P + (c_visit + max N) * c_scale * norm(Q), unvisited with the mixed value."""
+    def sigma(self, node: Node) -> list[float]:
+        """(c_visit + max N) * c_scale * norm(Q), unvisited with the mixed value."""
         most = max((child.visits for child in node.children.values()), default=0)
         factor = (self.config.gumbel_c_visit + most) * self.config.gumbel_c_scale
         unvisited = self.mixed_value(node)
-        out = []
-        for action, p in enumerate(node.prior):
-            child = node.children.get(action)
-            q = self.q(child) if child else unvisited
-            out.append(math.log(max(p, 1e-30)) + factor * self.norm(q))
-        return out
+        children = [node.children.get(action) for action in range(len(node.prior))]
+        return [factor * self.norm(self.q(child) if child else unvisited) for child in children]
+
+    def improved_policy(self, node: Node) -> list[float]:
+        """softmax(log P + sigma), as P * exp(sigma) over its sum; legal actions at the root."""
+        sigma = self.sigma(node)
+        priors = node.prior if node is self.root else [max(p, 1e-30) for p in node.prior]
+        weights = [p * math.exp(s - max(sigma)) for p, s in zip(priors, sigma, strict=True)]
+        total = 0.0
+        for weight in weights:
+            total += weight
+        return [weight * (1 / total) for weight in weights]
 
     def mixed_value(self, node: Node) -> float:
         """(v + sum N * mean of Q by prior) / (1 + sum N)."""
@@ -235,22 +246,17 @@ class GumbelTwin(Twin):
         return (value + total * (weighed / weights)) / (1 + total)
 
     def conclusion(self) -> tuple[int, list[float]]:
-        """The best of the most visited, and softmax over legal actions."""
-        scores, legal = self.scores(self.root), self.considered()
+        """The best of the most visited, and the improved policy."""
+        scores = self.root_scores()
         most = max(visits_of(self.root, a) for a in range(len(scores)))
-        last = [a for a in legal if visits_of(self.root, a) == most]
-        action = max(last, key=lambda a: scores[a] + self.gumbel[a])
-        policy = dict(zip(legal, softmax([scores[a] for a in legal]), strict=True))
-        return action, [policy.get(a, 0.0) for a in range(len(scores))]
+        last = [a for a in self.considered() if visits_of(self.root, a) == most]
+        return max(last, key=lambda a: scores[a]), self.improved_policy(self.root)
 
 
 def visits_of(node: Node, action: int) -> int:
     return node.children[action].visits if action in node.children else 0
 
 
-def softmax(scores: list[float]) -> list[float]:
-    weights = [math.exp(score - max(scores)) for score in scores]
-    total = 0.0
-    for weight in weights:
-        total += weight
-    return [weight / total for weight in weights]
+def logarithm(p: float) -> float:
+    """numpy's log, since libm's may differ from it in the last bit."""
+    return float(np.log(np.float64(np.maximum(np.float32(p), np.float32(1e-30)))))

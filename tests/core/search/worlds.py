@@ -96,7 +96,7 @@ def grown(world: World, state: int, model: TableModel | None = None, **settings)
         root.latent,
         tree,
         Rules.of(config, num_simulations=config.num_simulations),
-        Plan.of(config, budget=budget, legal=legal, seed=seed, noise=False),
+        Plan.of(config, root.prior, budget=budget, legal=legal, seed=seed, noise=False),
     )
     return tree
 
