@@ -27,10 +27,11 @@ def score_by_gumbel(
     if node == ROOT:
         _keep_visited(tree, plan, row, plan.schedule[row, simulation])
         return
-    _improve(tree, row, node)
+    norm = 1.0 / _improve(tree, row, node)
     share = 1.0 / (1 + total)
     for action in range(tree.child.shape[2]):
-        tree.scores[row, action] -= visits_of_edge(tree, row, node, action) * share
+        visited = visits_of_edge(tree, row, node, action) * share
+        tree.scores[row, action] = tree.scores[row, action] * norm - visited
 
 
 @lean
@@ -50,9 +51,9 @@ def conclude_by_gumbel(tree: Tree, rules: Rules, plan: Plan, out: Conclusion, ro
             best = tree.scores[row, action]
             out.action[row] = action
     _sigma(tree, rules, row, ROOT)
-    _improve(tree, row, ROOT)
+    norm = 1.0 / _improve(tree, row, ROOT)
     for action in range(tree.child.shape[2]):
-        out.policy[row, action] = tree.scores[row, action]
+        out.policy[row, action] = tree.scores[row, action] * norm
 
 
 @lean
@@ -71,72 +72,52 @@ def _sigma(tree: Tree, rules: Rules, row: int, node: int) -> int:
 
         sigma(q)  = (c_visit + max_b N(b)) * c_scale * norm(q)
         completed = Q(a) if visited, else v_mix
+        v_mix     = (v + sum_b N(b) * (sum_visited P Q / sum_visited P)) / (1 + sum_b N(b))
 
-    Source: Gumbel MuZero, Danihelka et al. 2022, eqs. 8, 10; norm as in EfficientZero.
+    where v is the network's value of the node.
+
+    Source: Gumbel MuZero, Danihelka et al. 2022, eqs. 8, 10, 33; norm as in EfficientZero.
     """
-    total, most = 0, 0
-    for action in range(tree.child.shape[2]):
-        n = visits_of_edge(tree, row, node, action)
-        total += n
-        most = max(most, n)
-    factor = (rules.c_visit + most) * rules.c_scale
-    mixed = factor * normalised(tree, rules, row, _mixed_value(tree, row, node, total))
+    total, most, prior_sum, weighted_q = 0, 0, 0.0, 0.0
     for action in range(tree.child.shape[2]):
         child = tree.child[row, node, action]
-        tree.scores[row, action] = mixed
         if child != UNEXPANDED:
-            tree.scores[row, action] = factor * normalised(tree, rules, row, tree.q[row, child])
+            n = tree.visits[row, child]
+            total += n
+            most = max(most, n)
+            weight = max(float(tree.prior[row, node, action]), TINY)
+            prior_sum += weight
+            weighted_q += weight * tree.q[row, child]
+    mixed = tree.raw_value[row, node]
+    if total > 0:
+        mixed = (mixed + total * (weighted_q / prior_sum)) / (1 + total)
+    factor = (rules.c_visit + most) * rules.c_scale
+    untried = factor * normalised(tree, row, mixed)
+    for action in range(tree.child.shape[2]):
+        child = tree.child[row, node, action]
+        tree.scores[row, action] = untried
+        if child != UNEXPANDED:
+            tree.scores[row, action] = factor * normalised(tree, row, tree.q[row, child])
     return total
 
 
 @lean
-def _improve(tree: Tree, row: int, node: int) -> None:
-    """Turns sigma in `tree.scores` into the improved policy softmax(log P + sigma).
+def _improve(tree: Tree, row: int, node: int) -> float:
+    """Turns sigma in `tree.scores` into P * exp(sigma - max sigma); returns their sum.
 
-    Written as P * exp(sigma - max sigma) / sum: no logarithm, and one exp for all unvisited
-    actions, whose sigma is the same. Illegal actions have P = 0.
+    Divided by it they are the improved policy, softmax(log P + sigma): written so, it takes no
+    logarithm, and one exp for all unvisited actions, whose sigma is the same. At the root an
+    illegal action has P = 0; elsewhere a network's 0 counts as tiny.
     """
     highest = -np.inf
     for action in range(tree.child.shape[2]):
         highest = max(highest, tree.scores[row, action])
+    least = 0.0 if node == ROOT else TINY
     total, last, weight = 0.0, -np.inf, 0.0
     for action in range(tree.child.shape[2]):
         sigma = tree.scores[row, action]
         if sigma != last:
             last, weight = sigma, math.exp(sigma - highest)
-        tree.scores[row, action] = _prior(tree, row, node, action) * weight
+        tree.scores[row, action] = max(float(tree.prior[row, node, action]), least) * weight
         total += tree.scores[row, action]
-    share = 1.0 / total
-    for action in range(tree.child.shape[2]):
-        tree.scores[row, action] *= share
-
-
-@lean
-def _prior(tree: Tree, row: int, node: int, action: int) -> float:
-    """At the root an illegal action has exactly 0; elsewhere a network's 0 counts as tiny."""
-    prior = float(tree.prior[row, node, action])
-    return prior if node == ROOT else max(prior, TINY)
-
-
-@lean
-def _mixed_value(tree: Tree, row: int, node: int, total: int) -> float:
-    """What an unvisited action is thought to be worth.
-
-        v_mix = (v + sum_b N(b) * (sum_visited P Q / sum_visited P)) / (1 + sum_b N(b))
-
-    where v is the network's value of the node.
-
-    Source: Gumbel MuZero, Danihelka et al. 2022, eq. 33.
-    """
-    value = float(tree.raw_value[row, node])
-    if total == 0:
-        return value
-    prior_sum = 0.0
-    weighted_q = 0.0
-    for action in range(tree.child.shape[2]):
-        child = tree.child[row, node, action]
-        if child != UNEXPANDED:
-            weight = max(float(tree.prior[row, node, action]), TINY)
-            prior_sum += weight
-            weighted_q += weight * tree.q[row, child]
-    return (value + total * (weighted_q / prior_sum)) / (1 + total)
+    return total

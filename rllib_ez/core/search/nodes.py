@@ -39,7 +39,7 @@ def expand_row(
     tree.raw_value[row, node] = answer.value[row]
     tree.value_sum[row, node] = answer.value[row]
     _backup(tree, rules, row, node)
-    _bound(tree, row, node)
+    _bound(tree, rules, row, node)
 
 
 @lean
@@ -58,7 +58,7 @@ def _backup(tree: Tree, rules: Rules, row: int, node: int) -> None:
 
 
 @lean
-def _bound(tree: Tree, row: int, last: int) -> None:
+def _bound(tree: Tree, rules: Rules, row: int, last: int) -> None:
     lowest, highest = np.inf, -np.inf
     for node in range(1, last + 1):
         q = tree.q[row, node]
@@ -66,21 +66,18 @@ def _bound(tree: Tree, row: int, last: int) -> None:
         highest = q if q > highest else highest
     tree.q_bounds[row, 0] = lowest
     tree.q_bounds[row, 1] = highest
+    tree.q_scale[row] = 1.0 / max(highest - lowest, rules.min_max_delta)
 
 
 @lean
-def normalised(tree: Tree, rules: Rules, row: int, q: float) -> float:
+def normalised(tree: Tree, row: int, q: float) -> float:
     """norm(q) = clip((q - lowest) / max(highest - lowest, delta), 0, 1), bounds of the tree.
 
     0 while the tree has no edge: nothing to compare with yet.
 
     Source: EfficientZero, arXiv:2111.00210, eq. 10.
     """
-    lowest = tree.q_bounds[row, 0]
-    if lowest == np.inf:
-        return 0.0
-    spread = max(tree.q_bounds[row, 1] - lowest, rules.min_max_delta)
-    return float(min(max((q - lowest) / spread, 0.0), 1.0))
+    return min(max((q - tree.q_bounds[row, 0]) * tree.q_scale[row], 0.0), 1.0)  # type: ignore[no-any-return]
 
 
 @lean

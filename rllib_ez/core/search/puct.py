@@ -46,7 +46,7 @@ def score_by_puct(
     Source: MuZero, arXiv:1911.08265, appendix B; EfficientZero, arXiv:2111.00210, eqs. 8-10.
     """
     weight = rules.exploration[tree.visits[row, node]]
-    untried = normalised(tree, rules, row, estimate)
+    untried = normalised(tree, row, estimate)
     for action in range(tree.child.shape[2]):
         child = tree.child[row, node, action]
         bonus = tree.prior[row, node, action] * weight
@@ -55,7 +55,7 @@ def score_by_puct(
         elif child == UNEXPANDED:
             tree.scores[row, action] = untried + bonus
         else:
-            norm = normalised(tree, rules, row, tree.q[row, child])
+            norm = normalised(tree, row, tree.q[row, child])
             tree.scores[row, action] = norm + bonus / (1 + tree.visits[row, child])
 
 

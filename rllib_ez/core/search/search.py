@@ -5,32 +5,21 @@ Axes: B roots, N nodes (the largest budget + 1), A actions, M lstm_size.
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from rllib_ez.core.config import SearchConfig
-from rllib_ez.core.inference import RootEstimate, SearchModel
 from rllib_ez.core.search import kernels
+from rllib_ez.core.search.estimates import RootEstimate, StepModel, WholeSearch
 from rllib_ez.core.search.plan import Conclusion, Plan, root_prior
 from rllib_ez.core.search.tree import ROOT, Answer, Edge, Rules, Tree
 from rllib_ez.core.types import SearchResult
 
 
-@runtime_checkable
-class WholeSearch(Protocol):
-    """A model that runs all simulations itself: compiled code, or on a device."""
-
-    def run(self, latent: Tensor, tree: Tree, rules: Rules, plan: Plan) -> Conclusion:
-        """Grows the planted trees from root latents [B, ...] and concludes."""
-        ...
-
-
 def search(
-    model: SearchModel | WholeSearch,
+    model: StepModel | WholeSearch,
     root: RootEstimate,
     *,
     config: SearchConfig,
@@ -85,7 +74,7 @@ def search(
 
 
 def run_stepwise(
-    model: SearchModel, latent: Tensor, tree: Tree, rules: Rules, plan: Plan
+    model: StepModel, latent: Tensor, tree: Tree, rules: Rules, plan: Plan
 ) -> Conclusion:
     """Grows the trees with one call of `model.step` per simulation, and concludes."""
     batch, nodes, actions = tree.child.shape

@@ -25,7 +25,8 @@ class Tree(NamedTuple):
     value_prefix: np.ndarray  # [B, N] f64, rewards since the last reset, up to here
     reward: np.ndarray  # [B, N] f64, of the edge that leads here
     q: np.ndarray  # [B, N] f64, of the edge that leads here: reward + discount * mean value
-    q_bounds: np.ndarray  # [B, 2] f64, lowest and highest Q of the tree's edges
+    q_bounds: np.ndarray  # [B, 2] f64, lowest and highest Q of the tree's edges; (0, 0) without any
+    q_scale: np.ndarray  # [B] f64, 1 / max(highest - lowest, min_max_delta); 0 without any edge
     scores: np.ndarray  # [B, A] f64, scratch: of the actions of the node looked at
 
     @classmethod
@@ -49,14 +50,14 @@ class Tree(NamedTuple):
             value_prefix=np.zeros((batch, nodes)),
             reward=np.zeros((batch, nodes)),
             q=np.zeros((batch, nodes)),
-            q_bounds=np.empty((batch, 2)),
+            q_bounds=np.zeros((batch, 2)),
+            q_scale=np.zeros(batch),
             scores=np.zeros((batch, actions)),
         )
         tree.prior[:, ROOT] = prior
         tree.visits[:, ROOT] = 1
         tree.value_sum[:, ROOT] = value
         tree.raw_value[:, ROOT] = value
-        tree.q_bounds[:] = np.inf, -np.inf
         return tree
 
 

@@ -88,7 +88,9 @@ def test_result_of_the_tree_by_hand():
     assert result.network_value.tolist() == [2.0]
 
 
-def planted(prior: list[list[float]], nodes: dict[int, tuple[int, int, int, float]]) -> Tree:
+def planted(
+    prior: list[list[float]], nodes: dict[int, tuple[int, int, int, float]], delta: float = 0.01
+) -> Tree:
     """A tree by its nodes: index to (parent, action, visits, mean value); rewards are 0."""
     size = len(nodes) + 2
     tree = Tree.plant(
@@ -104,6 +106,7 @@ def planted(prior: list[list[float]], nodes: dict[int, tuple[int, int, int, floa
     tree.visits[0, 0] = 1 + sum(visits for parent, _, visits, _ in nodes.values() if parent == 0)
     means = [mean for *_, mean in nodes.values()]
     tree.q_bounds[0] = min(means), max(means)
+    tree.q_scale[0] = 1 / max(max(means) - min(means), delta)
     return tree
 
 
@@ -153,9 +156,9 @@ def test_small_differences_are_not_blown_up():
     N = 3. Action 0: 0 + 0.6 * 1.732 / 2 = 0.520. Action 1: 0.1 + 0.4 * 1.732 / 2 = 0.446.
     """
     prior = [[0.6, 0.4], [1.0, 0.0], [1.0, 0.0]]
-    tree = planted(prior, {1: (0, 0, 1, 0.0), 2: (0, 1, 1, 0.001)})
-    assert chosen_edge(tree, min_max_delta=0.01)[0] == 1
-    assert chosen_edge(tree, min_max_delta=0.0001)[0] == 2
+    nodes = {1: (0, 0, 1, 0.0), 2: (0, 1, 1, 0.001)}
+    assert chosen_edge(planted(prior, nodes, delta=0.01))[0] == 1
+    assert chosen_edge(planted(prior, nodes, delta=0.0001))[0] == 2
 
 
 def test_visits_wear_the_prior_off():

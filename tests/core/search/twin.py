@@ -148,7 +148,7 @@ class Twin:
         if self.lowest > self.highest:
             return 0.0
         spread = max(self.highest - self.lowest, self.config.min_max_delta)
-        return min(max((q - self.lowest) / spread, 0.0), 1.0)
+        return min(max((q - self.lowest) * (1 / spread), 0.0), 1.0)
 
     def exploration(self, n: int) -> float:
         """numpy's log, since libm's may differ from it in the last bit."""
