@@ -17,7 +17,7 @@ from cli.stopping import StopRequest
 from rllib_ez.agent import Agent
 from rllib_ez.algorithm.algorithm import EfficientZero
 from rllib_ez.algorithm.pipeline import pick_device
-from rllib_ez.core.inference import InferenceModel
+from rllib_ez.core.engines import blank_engine
 
 
 @dataclass
@@ -37,7 +37,9 @@ class Training:
     def __post_init__(self) -> None:
         card = self.algo.agent_card()
         device = pick_device(self.algo.config.inference_device)
-        self._model = InferenceModel.blank(card.model, device=device)
+        self._model = blank_engine(
+            card.model, device=device, engine=self.algo.config.inference_engine
+        )
         self._agent = Agent(card, self._model)
         self._rates = Rates()
         self._recent = RecentReturn()

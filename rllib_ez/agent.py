@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from rllib_ez.core.acting import Actor
 from rllib_ez.core.agent_card import AgentCard, read_agent
-from rllib_ez.core.inference import InferenceModel
+from rllib_ez.core.engines import SearchEngine, StepEngine, blank_engine
 from rllib_ez.core.random import Stream, search_seeds
 from rllib_ez.core.types import SearchResult
 from rllib_ez.errors import CheckpointError, ObservationError
@@ -26,7 +26,7 @@ from rllib_ez.errors import CheckpointError, ObservationError
 class Agent:
     """Network and search of a checkpoint. It acts greedily: same input, same action."""
 
-    def __init__(self, card: AgentCard, model: InferenceModel) -> None:
+    def __init__(self, card: AgentCard, model: StepEngine | SearchEngine) -> None:
         self.card = card
         self._actor = Actor(model, card.search)
 
@@ -37,6 +37,7 @@ class Agent:
         *,
         num_simulations: int | None = None,
         device: str = "cpu",
+        engine: str = "auto",
     ) -> Agent:
         """Reads an agent.
 
@@ -44,6 +45,7 @@ class Agent:
             checkpoint: a checkpoint's folder, or a run's (then its newest checkpoint).
             num_simulations: of each search; None: as it was evaluated in training.
             device: "cpu" or "cuda".
+            engine: "auto" (the fastest), "compiled" (CPU) or "torch".
 
         Raises:
             CheckpointError: nothing there, not ours, of a newer format, or cut short.
@@ -51,7 +53,7 @@ class Agent:
         card, weights = read_agent(checkpoint)
         if num_simulations is not None:
             card = replace(card, search=replace(card.search, num_simulations=num_simulations))
-        model = InferenceModel.blank(card.model, device=device)
+        model = blank_engine(card.model, device=device, engine=engine)
         try:
             model.load(weights)
         except (RuntimeError, TypeError, ValueError, AttributeError) as error:

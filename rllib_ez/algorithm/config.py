@@ -12,6 +12,7 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from rllib_ez.core.config import (
+    ENGINES,
     LossConfig,
     ModelConfig,
     OptimizerConfig,
@@ -40,6 +41,7 @@ class RunConfig:
     frame_size: int = 96  # Atari: height and width of a frame
     grayscale: bool = False  # Atari
     inference_device: str = "auto"  # of acting and reanalyse: "cpu", "cuda"; auto: cuda if there
+    inference_engine: str = "auto"  # there: "compiled" (CPU), "torch"; auto: the fastest
 
     def __post_init__(self) -> None:
         for name in (
@@ -58,6 +60,11 @@ class RunConfig:
         simulations = self.num_evaluation_simulations
         if simulations is not None and simulations < 1:
             raise SettingError(f"num_evaluation_simulations must be >= 1, got {simulations}")
+        if self.inference_engine not in ENGINES:
+            known = ", ".join(ENGINES)
+            raise SettingError(
+                f"inference_engine must be one of {known}, got {self.inference_engine!r}"
+            )
 
 
 STAGES = (

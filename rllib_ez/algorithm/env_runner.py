@@ -26,7 +26,7 @@ from rllib_ez.algorithm.pipeline import keep_torch_fast, pick_device
 from rllib_ez.algorithm.tracks import Game, Track, play_again
 from rllib_ez.core.acting import Actor, FrameStacks, temperature_at
 from rllib_ez.core.clock import StageClock
-from rllib_ez.core.inference import InferenceModel
+from rllib_ez.core.engines import make_engine
 from rllib_ez.core.random import (
     EPISODES_PER_RUNNER,
     Stream,
@@ -81,7 +81,7 @@ class MCTSEnvRunner(EnvRunner, Checkpointable):
         self.module = spec.build()
         device = pick_device(self.config.inference_device)
         self.actor = Actor(
-            InferenceModel(self.module.model, device=device),
+            make_engine(self.module.model, device=device, engine=self.config.inference_engine),
             self.config.search_config(evaluation=self.config.in_evaluation),
         )
 
@@ -276,6 +276,7 @@ class MCTSEnvRunner(EnvRunner, Checkpointable):
         if weights is not None:
             self.module.set_state(weights.get(DEFAULT_MODULE_ID, weights))
             self.module.eval()
+            self.actor.model.refresh()
         self.update = state.get("update", self.update)
         if "games" in state and self.env is not None and len(state["games"]) == self.env.num_envs:
             self._num_vector_steps, self._num_episodes, self._num_games = state["counters"]

@@ -93,6 +93,7 @@ class Pipeline(Checkpointable):
             max_batch=self.run.reanalyse_batch_size,
             root_noise=self.run.reanalyse_root_noise,
             device=pick_device(self.run.inference_device),
+            engine=self.run.inference_engine,
         )
         self.cache = TargetCache(self.replay, self.reanalyser, num_actions=spec.num_actions)
         self.builder = TargetBuilder(targets, self.replay, self.cache)

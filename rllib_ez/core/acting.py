@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rllib_ez.core.config import SearchConfig
-from rllib_ez.core.inference import InferenceModel
+from rllib_ez.core.engines import SearchEngine, StepEngine
 from rllib_ez.core.random import Stream, search_seeds
 from rllib_ez.core.search import sample_actions, search
 from rllib_ez.core.types import SearchResult
@@ -48,7 +48,7 @@ def temperature_at(update: int, *, temperature_updates: int) -> float:
 class Actor:
     """A network and how to search with it."""
 
-    model: InferenceModel
+    model: StepEngine | SearchEngine
     config: SearchConfig
 
     def explore(

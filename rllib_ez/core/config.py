@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from rllib_ez.errors import SettingError
 
+ENGINES = ("auto", "compiled", "torch")  # forms of the network that a search can use
+
 
 def _check(ok: bool, name: str, rule: str, value: object) -> None:
     if not ok:
@@ -29,6 +31,7 @@ class ModelConfig:
     hidden_size: int = 64  # vector: width of every layer and of the latent
     latent_channels: int = 64  # pixel: channels of the latent, >= 2; the stem has half of them
     num_blocks: int = 1  # pixel: residual blocks at each scale
+    downsampling: int = 16  # pixel: 8 (small frames, as 64x64) or 16 (the paper's 96x96)
     head_channels: int = 16  # pixel: 1x1 convolution before a head's linear layers
     head_hidden_size: int = 32  # pixel: width of the layer before a head's output
     lstm_size: int = 32  # units of the value-prefix LSTM
@@ -48,6 +51,7 @@ class ModelConfig:
         ).split():
             _check(getattr(self, name) >= 1, name, ">= 1", getattr(self, name))
         _check(self.latent_channels >= 2, "latent_channels", ">= 2", self.latent_channels)
+        _check(self.downsampling in (8, 16), "downsampling", "8 or 16", self.downsampling)
         for name in ("value_range", "value_prefix_range"):
             _check(getattr(self, name) > 0, name, "> 0", getattr(self, name))
         for name in ("value_bins", "value_prefix_bins"):

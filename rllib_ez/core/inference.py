@@ -1,4 +1,4 @@
-"""The network as search sees it: numbers instead of logits, no gradients.
+"""The network in plain torch as search sees it: what every faster form is held against.
 
 Axes: B roots, A actions, L frame_stack, M lstm_size.
 """
@@ -6,8 +6,6 @@ Axes: B roots, A actions, L frame_stack, M lstm_size.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -15,40 +13,11 @@ from torch import Tensor
 
 from rllib_ez.core.config import ModelConfig
 from rllib_ez.core.networks import EfficientZeroModel
-
-
-@dataclass(frozen=True, slots=True)
-class RootEstimate:
-    """The network's view of B roots."""
-
-    latent: Tensor  # [B, ...] f32
-    prior: np.ndarray  # [B, A] f32, rows sum to 1
-    value: np.ndarray  # [B] f32, reward units
-
-
-@dataclass(frozen=True, slots=True)
-class StepEstimate:
-    """The network's view of B imagined steps."""
-
-    latent: Tensor  # [B, ...] f32
-    memory: Tensor  # [2, B, M] f32
-    prior: np.ndarray  # [B, A] f32
-    value: np.ndarray  # [B] f32, reward units
-    value_prefix: np.ndarray  # [B] f32, reward units
-
-
-class SearchModel(Protocol):
-    """What `search` asks of a model. Rows must not influence each other."""
-
-    memory_size: int  # M
-
-    def step(self, latent: Tensor, memory: Tensor, action: Tensor) -> StepEstimate:
-        """Imagines one step: latent [B, ...], memory [2, B, M], action [B] i64."""
-        ...
+from rllib_ez.core.search.estimates import RootEstimate, StepEstimate
 
 
 class InferenceModel:
-    """A network in evaluation mode, for acting and for reanalyse."""
+    """A network in evaluation mode, one torch call a step."""
 
     def __init__(self, network: EfficientZeroModel, *, device: str | torch.device = "cpu") -> None:
         self.device = torch.device(device)
@@ -75,6 +44,9 @@ class InferenceModel:
                 f"weights must match the network, missing {missing[:3]}, "
                 f"unexpected {result.unexpected_keys[:3]}"
             )
+
+    def refresh(self) -> None:
+        """Nothing to do: what the network's weights are now is what this model uses."""
 
     @torch.inference_mode()
     def root(self, observation: np.ndarray) -> RootEstimate:

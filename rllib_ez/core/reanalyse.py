@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from rllib_ez.core.config import ModelConfig, SearchConfig
-from rllib_ez.core.inference import InferenceModel
+from rllib_ez.core.engines import blank_engine
 from rllib_ez.core.random import Stream, search_seeds
 from rllib_ez.core.search import search
 
@@ -39,12 +39,13 @@ class Reanalyser:
         max_batch: int,
         root_noise: bool,
         device: str | torch.device = "cpu",
+        engine: str = "auto",
     ) -> None:
         self.config = config
         self.seed = seed
         self.max_batch = max_batch
         self.root_noise = root_noise
-        self.model = InferenceModel.blank(model, device=device)
+        self.model = blank_engine(model, device=device, engine=engine)
         self.version = -1  # no weights yet
         self.num_roots_searched = 0
 

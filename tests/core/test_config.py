@@ -23,6 +23,7 @@ OUT_OF_RANGE = [
     (ModelConfig, "hidden_size", 0),
     (ModelConfig, "latent_channels", 1),
     (ModelConfig, "num_blocks", 0),
+    (ModelConfig, "downsampling", 4),
     (ModelConfig, "lstm_size", -1),
     (ModelConfig, "value_range", 0.0),
     (ModelConfig, "value_bins", 200),

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -118,6 +120,27 @@ def test_other_frame_sizes_shrink_sixteenfold_too(frame_shape, latent):
     out = model.root(observations(config, 2))
     assert out.latent.shape == (2, 4, *latent) == (2, *model.trunk.latent_shape)
     assert model.transition(out.latent, torch.tensor([0, 1])).shape == out.latent.shape
+
+
+@pytest.mark.parametrize(
+    ("frame_shape", "latent"), [((64, 64, 3), (8, 8)), ((24, 24, 1), (3, 3)), ((20, 33, 3), (3, 5))]
+)
+def test_small_frames_may_shrink_eightfold(frame_shape, latent):
+    config = ModelConfig(
+        network="pixel", frame_shape=frame_shape, latent_channels=4, head_channels=2, downsampling=8
+    )
+    model = made(config)
+    out = model.root(observations(config, 2))
+    assert out.latent.shape == (2, 4, *latent) == (2, *model.trunk.latent_shape)
+    assert model.transition(out.latent, torch.tensor([0, 1])).shape == out.latent.shape
+
+
+def test_shrinking_eightfold_leaves_a_pool_out_and_no_block():
+    config = replace(PIXEL, downsampling=8)
+    both = made(config).trunk.encoder, made(PIXEL).trunk.encoder
+    assert len({size(encoder) for encoder in both}) == 1
+    pools = [sum(isinstance(m, nn.AvgPool2d) for m in encoder) for encoder in both]
+    assert pools == [1, 2]
 
 
 @pytest.mark.parametrize("config", [VECTOR, PIXEL])

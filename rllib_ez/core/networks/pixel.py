@@ -1,4 +1,4 @@
-"""The paper's trunk for pixels: a residual tower, 96x96 to 6x6; other sizes shrink 16-fold too."""
+"""The paper's trunk for pixels: a residual tower, 96x96 to 6x6; small frames may shrink 8-fold."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from rllib_ez.errors import SettingError
 
 class PixelTrunk(nn.Module):
     """Frames [H, W, C] uint8 to a latent [latent_channels, ceil(H/16), ceil(W/16)].
+
+    Or a latent of ceil(H/8), ceil(W/8): `downsampling` 8 leaves the last average pool out.
 
     The latent is not min-max scaled, and the action enters as one plane holding
     (action + 1) / A: see docs/deviations.md.
@@ -28,7 +30,7 @@ class PixelTrunk(nn.Module):
         height, width, colours = config.frame_shape
         channels, blocks = config.latent_channels, config.num_blocks
         self.num_actions = config.num_actions
-        rows, columns = -(-height // 16), -(-width // 16)
+        rows, columns = (-(-side // config.downsampling) for side in (height, width))
         self.latent_shape: tuple[int, ...] = (channels, rows, columns)
         self.encoder = nn.Sequential(
             nn.Conv2d(
@@ -41,7 +43,7 @@ class PixelTrunk(nn.Module):
             residual_blocks(channels, blocks),
             nn.AvgPool2d(3, stride=2, padding=1),
             residual_blocks(channels, blocks),
-            nn.AvgPool2d(3, stride=2, padding=1),
+            nn.AvgPool2d(3, stride=2, padding=1) if config.downsampling == 16 else nn.Identity(),
             residual_blocks(channels, blocks),
         )
         self.step_conv = nn.Conv2d(channels + 1, channels, 3, padding=1, bias=False)

@@ -37,9 +37,7 @@ def conclude(tree: Tree, rules: Rules, plan: Plan, out: Conclusion) -> None:
 
 
 @lean
-def select_row(
-    tree: Tree, rules: Rules, plan: Plan, edge: Edge, row: int, simulation: int
-) -> None:
+def select_row(tree: Tree, rules: Rules, plan: Plan, edge: Edge, row: int, simulation: int) -> None:
     """Walks one tree down to an edge not expanded yet, and writes it to `edge`."""
     seed = mix(plan.seed[row] ^ np.uint64(simulation))
     node = ROOT

@@ -14,9 +14,7 @@ from rllib_ez.core.search.tree import ROOT, UNEXPANDED, Answer, Edge, Rules, Tre
 
 
 @lean
-def expand_row(
-    tree: Tree, rules: Rules, edge: Edge, answer: Answer, row: int, node: int
-) -> None:
+def expand_row(tree: Tree, rules: Rules, edge: Edge, answer: Answer, row: int, node: int) -> None:
     """Adds `node` to one tree under the selected edge and passes its value up to the root.
 
         reward(edge) = value_prefix(child) - value_prefix(parent)
@@ -84,7 +82,7 @@ def normalised(tree: Tree, row: int, q: float) -> float:
 def visits_of_edge(tree: Tree, row: int, node: int, action: int) -> int:
     """How often an action was tried at a node."""
     child = tree.child[row, node, action]
-    return 0 if child == UNEXPANDED else tree.visits[row, child]  # type: ignore[no-any-return]
+    return 0 if child == UNEXPANDED else tree.visits[row, child]
 
 
 @lean

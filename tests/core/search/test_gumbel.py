@@ -92,12 +92,15 @@ def test_gumbel_search_agrees_with_its_slow_twin(
     legal = rng.random((3, num_actions)) < 0.7
     legal[np.arange(3), rng.integers(num_actions, size=3)] = True
     settings = {**settings_of_search, "search_method": "gumbel"}
-    result = searched(world, states, seeds=seeds, legal=legal, root_noise=noise, **settings)
+    budget = rng.integers(1, settings["num_simulations"] + 1, size=3)
+    result = searched(
+        world, states, seeds=seeds, legal=legal, budget=budget, root_noise=noise, **settings
+    )
     drawn = gumbel_noise(seeds, num_actions) if noise else np.zeros(legal.shape)
     for b in range(3):
         twin = GumbelTwin(
             world,
-            SearchConfig(**settings),
+            SearchConfig(**{**settings, "num_simulations": int(budget[b])}),
             int(seeds[b]),
             legal[b].tolist(),
             gumbel=drawn[b].tolist(),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,25 +16,31 @@ from tests.core.search.twin import Node, Twin
 from tests.core.search.worlds import TableModel, World, random_world
 
 
-def twin_roots(world: World, states, *, config, seeds, legal, noise: bool) -> list[Node]:
+def twin_roots(world: World, states, *, config, seeds, legal, noise: bool, budget) -> list[Node]:
     drawn = dirichlet(seeds, legal, config.root_dirichlet_alpha)
-    twins = [
-        Twin(world, config, int(seeds[b]), legal[b].tolist(), drawn[b].tolist() if noise else None)
-        for b in range(len(states))
-    ]
-    return [twin.search(state) for twin, state in zip(twins, states.tolist(), strict=True)]
+    roots = []
+    for b, state in enumerate(states.tolist()):
+        own = replace(config, num_simulations=int(budget[b]))
+        its_noise = drawn[b].tolist() if noise else None
+        roots.append(Twin(world, own, int(seeds[b]), legal[b].tolist(), its_noise).search(state))
+    return roots
 
 
-def assert_agrees(world: World, states, *, config, seeds, legal, noise: bool) -> None:
+def assert_agrees(world: World, states, *, config, seeds, legal, noise: bool, budget=None) -> None:
+    if budget is None:
+        budget = np.full(len(states), config.num_simulations)
     result = search(
         TableModel(world),
         world.root(states),
         config=config,
         seeds=seeds,
         legal=legal,
+        num_simulations=budget,
         root_noise=noise,
     )
-    roots = twin_roots(world, states, config=config, seeds=seeds, legal=legal, noise=noise)
+    roots = twin_roots(
+        world, states, config=config, seeds=seeds, legal=legal, noise=noise, budget=budget
+    )
     actions = range(legal.shape[1])
     counts = [[r.children[a].visits if a in r.children else 0 for a in actions] for r in roots]
     values = np.array([r.value_sum / r.visits for r in roots], np.float32)
@@ -73,6 +81,7 @@ def test_search_agrees_with_the_slow_twin(
         seeds=rng.integers(2**64, size=batch, dtype=np.uint64),
         legal=legal,
         noise=noise,
+        budget=rng.integers(1, settings_of_search["num_simulations"] + 1, size=batch),
     )
 
 

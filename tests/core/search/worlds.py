@@ -11,12 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rllib_ez.core.compiled.grow import grow
+from rllib_ez.core.compiled.store import Store
+from rllib_ez.core.compiled.table import TableNet, TableWork
 from rllib_ez.core.config import SearchConfig
-from rllib_ez.core.inference import RootEstimate, StepEstimate
 from rllib_ez.core.search import search
-from rllib_ez.core.search.plan import Plan
+from rllib_ez.core.search.estimates import RootEstimate, StepEstimate
+from rllib_ez.core.search.kernels import conclude
+from rllib_ez.core.search.plan import Conclusion, Plan
 from rllib_ez.core.search.search import run_stepwise
-from rllib_ez.core.search.tree import Rules, Tree
+from rllib_ez.core.search.tree import Answer, Edge, Rules, Tree
 from rllib_ez.core.types import SearchResult
 
 
@@ -68,6 +72,24 @@ class TableModel:
         )
 
 
+class CompiledTable:
+    """The same tables as a network of compiled search."""
+
+    def __init__(self, world: World) -> None:
+        self.net = TableNet(world.next_state, world.reward, world.prior, world.value)
+
+    def run(self, latent: Tensor, tree: Tree, rules: Rules, plan: Plan) -> Conclusion:
+        """Grows planted trees whose roots are the states in `latent` [B, 1]."""
+        batch, nodes, actions = tree.child.shape
+        store = Store.make(batch, nodes, latent=1, memory=1)
+        store.latent[:, 0] = latent.numpy()
+        edge, answer = Edge.blank(batch), Answer.blank(batch, actions)
+        grow(self.net, TableWork(batch), store, tree, rules, plan, edge, answer)
+        out = Conclusion.blank(batch, actions)
+        conclude(tree, rules, plan, out)
+        return out
+
+
 def random_world(
     rng: np.random.Generator, *, num_states: int, num_actions: int, num_levels: int | None
 ) -> World:
@@ -102,14 +124,17 @@ def grown(world: World, state: int, model: TableModel | None = None, **settings)
 
 
 def searched(world: World, states, **settings) -> SearchResult:
-    """Searches roots whose seeds are 0, 1, 2... unless told otherwise."""
+    """Searches roots whose seeds are 0, 1, 2... unless told otherwise; `budget` [B]: one each."""
+    model = settings.pop("model", None) or TableModel(world)
+    others = {name: settings.pop(name, None) for name in ("legal", "budget")}
     seeds = settings.pop("seeds", np.arange(len(states), dtype=np.uint64))
     root_noise = settings.pop("root_noise", False)
     return search(
-        TableModel(world),
+        model,
         world.root(states),
-        config=SearchConfig(**{name: v for name, v in settings.items() if name != "legal"}),
+        config=SearchConfig(**settings),
         seeds=seeds,
-        legal=settings.get("legal"),
+        legal=others["legal"],
+        num_simulations=others["budget"],
         root_noise=root_noise,
     )

@@ -1,0 +1,263 @@
+"""The vector network's root and step in compiled code, for a batch of rows.
+
+Rows that keep their memory are worked on first: a slot is a row's place in that order, and the
+LSTM multiplies what it remembers for those slots only. Every number is a function of its own row.
+Axes: B rows, N nodes, D hidden_size, M lstm_size, A actions, S bins.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rllib_ez.core.compiled.elementary import vector_sigmoid, vector_tanh
+from rllib_ez.core.compiled.lanes import LANES, fma, lean, load_vector, store_vector
+from rllib_ez.core.compiled.layers import (
+    Array,
+    copy,
+    layer_rows,
+    linear_rows,
+    normalise,
+    rows_for,
+)
+from rllib_ez.core.compiled.simd import expectation, matmul, softmax
+from rllib_ez.core.compiled.store import Answer, Edge, Store
+from rllib_ez.core.compiled.vector_weights import (
+    Encoder,
+    Prediction,
+    Prefix,
+    Transition,
+    VectorNet,
+    pack_network,
+)
+
+__all__ = ["VectorNet", "VectorWork", "make_work", "pack_network", "root", "step"]
+
+NO_FLOOR = -math.inf  # a layer norm without a ReLU
+
+
+class Turn(NamedTuple):
+    """One call of `step` or `root`."""
+
+    node: int  # where the latents go
+    rows: int  # worked on, those in the first slots
+    remembering: int  # slots, the first ones, whose memory counts
+
+
+class VectorWork(NamedTuple):
+    """Scratch of one thread, rows by slot; widths are whole panels."""
+
+    order: NDArray[np.int64]  # [B] i64, the row in each slot
+    latent: Array  # [B, ...] f32
+    recalled: Array  # [B, ...] f32, h of the slots that remember
+    narrow: Array  # [B, ...] f32, as wide as any hidden layer
+    other: Array  # [B, ...] f32, the same
+    wide: Array  # [B, ...] f32, gates or logits
+
+
+def make_work(net: VectorNet, batch: int) -> VectorWork:
+    """Scratch for up to `batch` rows; no two threads may share it."""
+    inputs = net.encoder.first.linear.weight.shape[1]
+    hidden, memory = len(net.transition.norm.scale), len(net.prefix.norm.scale)
+    narrow = max(inputs, hidden, memory, len(net.prefix.hidden.norm.scale))
+    logits = max(len(net.prefix.output.bias), len(net.prediction.heads.bias))
+    return VectorWork(
+        order=np.zeros(batch, np.int64),
+        latent=rows_for(batch, hidden),
+        recalled=rows_for(batch, memory),
+        narrow=rows_for(batch, narrow),
+        other=rows_for(batch, narrow),
+        wide=rows_for(batch, max(4 * memory, logits)),
+    )
+
+
+@lean
+def step(
+    net: VectorNet,
+    work: VectorWork,
+    store: Store,
+    node: int,
+    count: int,
+    edge: Edge,
+    answer: Answer,
+) -> None:
+    """Imagines one step in each of the first `count` trees.
+
+    Equals `EfficientZeroModel.step`, softmax and `Support.expectation` but for rounding. Each
+    row's numbers depend on its own edge only, to the bit.
+
+    Args:
+        net: the weights.
+        work: scratch for at least `count` rows.
+        store: read at edge.parent, written at `node`.
+        node: index of the new nodes, another than any parent.
+        count: rows, at most B.
+        edge: parent, action and forget of each row.
+        answer: rows 0 .. count - 1 are written.
+    """
+    turn = Turn(node, count, _sort(work, edge, count))
+    _gather(net.transition.action, work, store, edge, turn)
+    _move(net.transition, work, store, turn)
+    _accumulate(net.prefix, work, store, edge, turn, answer)
+    _predict(net.prediction, work, turn, answer)
+
+
+@lean
+def root(
+    net: VectorNet, work: VectorWork, observation: Array, count: int, store: Store, answer: Answer
+) -> None:
+    """Looks at the first `count` observations.
+
+    Equals `EfficientZeroModel.root` but for rounding. Writes latent and memory (zeros) of node 0,
+    prior and value of the answer; its value prefix is 0.
+
+    Args:
+        net: the weights.
+        work: scratch for at least `count` rows.
+        observation: [B, inputs] f32, the stacked frames [L, D] in a row.
+        count: rows, at most B.
+        store: written at node 0.
+        answer: rows 0 .. count - 1 are written.
+    """
+    for row in range(count):
+        work.order[row] = row
+        answer.value_prefix[row] = 0.0
+        store.memory[row, 0, :] = 0.0
+    turn = Turn(0, count, 0)
+    _encode(net.encoder, observation, work, store, turn)
+    _predict(net.prediction, work, turn, answer)
+
+
+@lean
+def _encode(
+    encoder: Encoder, observation: Array, work: VectorWork, store: Store, turn: Turn
+) -> None:
+    """The observations' latents: two layers, the second without a ReLU."""
+    x, hidden, latent = work.narrow, work.other, work.latent
+    for row in range(turn.rows):
+        _read(encoder.scale, observation, row, x)
+    layer_rows(encoder.first, x, hidden, turn.rows)
+    linear_rows(encoder.second.linear, hidden, x, turn.rows)
+    for row in range(turn.rows):
+        start, out = row * x.shape[1], row * latent.shape[1]
+        normalise(encoder.second.norm, x, start, latent, out, NO_FLOOR)
+        copy(latent, out, store.latent, _index(store.latent, row, 0), store.latent.shape[2])
+
+
+@lean
+def _read(scale: Array, observation: Array, row: int, out: Array) -> None:
+    """The observation times `scale`, or its symlog: sign(x) * log(1 + |x|)."""
+    for i in range(observation.shape[1]):
+        x = observation[row, i]
+        if len(scale) > 0:
+            out[row, i] = x * scale[i]
+        else:
+            out[row, i] = math.copysign(math.log1p(abs(x)), x)
+
+
+@lean
+def _sort(work: VectorWork, edge: Edge, count: int) -> int:
+    """Gives rows that remember the first slots; returns how many they are."""
+    remembering, last = 0, count
+    for row in range(count):
+        if edge.forget[row]:
+            last -= 1
+            work.order[last] = row
+        else:
+            work.order[remembering] = row
+            remembering += 1
+    return remembering
+
+
+@lean
+def _index(array: Array, row: int, node: int) -> int:
+    """Where array[row, node] starts, as if the array [B, N, ...] were flat."""
+    return int((row * array.shape[1] + node) * array.shape[2])
+
+
+@lean
+def _gather(action: Array, work: VectorWork, store: Store, edge: Edge, turn: Turn) -> None:
+    """Puts next to each other what the slots start from: latents, h, and the action's bias."""
+    latent, memory, width = store.latent, store.memory, action.shape[1]
+    for slot in range(turn.rows):
+        row = work.order[slot]
+        start, out = _index(latent, row, edge.parent[row]), slot * work.latent.shape[1]
+        copy(latent, start, work.latent, out, latent.shape[2])
+        copy(action, edge.action[row] * width, work.narrow, slot * work.narrow.shape[1], width)
+        if slot < turn.remembering:
+            start, out = _index(memory, row, edge.parent[row]), slot * work.recalled.shape[1]
+            copy(memory, start, work.recalled, out, memory.shape[2] // 2)
+
+
+@lean
+def _move(transition: Transition, work: VectorWork, store: Store, turn: Turn) -> None:
+    """latent <- norm(latent + second(relu(first_norm(first(latent, action)))))."""
+    latent, hidden, change = work.latent, work.narrow, work.other
+    weight, size, count = transition.weight, store.latent.shape[2], turn.rows
+    matmul(latent, 0, latent.shape[1], weight, hidden, 0, hidden.shape[1], count)
+    for slot in range(count):
+        start = slot * hidden.shape[1]
+        normalise(transition.first_norm, hidden, start, hidden, start, 0.0)
+    linear_rows(transition.second, hidden, change, count)
+    for slot in range(count):
+        out, start = slot * latent.shape[1], slot * change.shape[1]
+        for i in range(0, size, LANES):
+            before = load_vector(latent, out + i, size - i, 0.0)
+            after = before + load_vector(change, start + i, size - i, 0.0)
+            store_vector(change, start + i, size - i, after)
+        normalise(transition.norm, change, start, latent, out, NO_FLOOR)
+        place = _index(store.latent, work.order[slot], turn.node)
+        copy(latent, out, store.latent, place, size)
+
+
+@lean
+def _accumulate(
+    prefix: Prefix, work: VectorWork, store: Store, edge: Edge, turn: Turn, answer: Answer
+) -> None:
+    """Shows the LSTM the new latents; says the rewards summed so far."""
+    gates, recalled, count = work.wide, work.recalled, turn.rows
+    linear_rows(prefix.latent, work.latent, gates, count)
+    width, stride = recalled.shape[1], gates.shape[1]
+    matmul(recalled, 0, width, prefix.memory, gates, 0, stride, turn.remembering)
+    for slot in range(count):
+        row, out = work.order[slot], slot * work.narrow.shape[1]
+        old = _index(store.memory, row, edge.parent[row])
+        new = _index(store.memory, row, turn.node)
+        _remember(gates, slot, store.memory, old, new, slot < turn.remembering)
+        normalise(prefix.norm, store.memory, new, work.narrow, out, 0.0)
+    layer_rows(prefix.hidden, work.narrow, work.other, count)
+    linear_rows(prefix.output, work.other, work.wide, count)
+    for slot in range(count):
+        mean = expectation(work.wide, slot * stride, prefix.bins.num_bins, prefix.bins.size)
+        answer.value_prefix[work.order[slot]] = mean
+
+
+@lean
+def _remember(gates: Array, slot: int, memory: Array, old: int, new: int, known: bool) -> None:
+    """One LSTM cell: c <- sigmoid(f) c + sigmoid(i) tanh(g), h <- sigmoid(o) tanh(c)."""
+    size, start = memory.shape[2] // 2, slot * gates.shape[1]
+    limit = size if known else 0  # none of c is read, and it counts as 0
+    for i in range(0, size, LANES):
+        left = size - i
+        write = vector_sigmoid(load_vector(gates, start + i, left, 0.0))
+        keep = vector_sigmoid(load_vector(gates, start + size + i, left, 0.0))
+        news = vector_tanh(load_vector(gates, start + 2 * size + i, left, 0.0))
+        show = vector_sigmoid(load_vector(gates, start + 3 * size + i, left, 0.0))
+        cell = fma(keep, load_vector(memory, old + size + i, limit - i, 0.0), write * news)
+        store_vector(memory, new + size + i, left, cell)
+        store_vector(memory, new + i, left, show * vector_tanh(cell))
+
+
+@lean
+def _predict(prediction: Prediction, work: VectorWork, turn: Turn, answer: Answer) -> None:
+    """Value and prior of work's latents."""
+    logits, bins, actions = work.wide, prediction.bins, prediction.num_actions
+    layer_rows(prediction.trunk, work.latent, work.narrow, turn.rows)
+    linear_rows(prediction.heads, work.narrow, logits, turn.rows)
+    for slot in range(turn.rows):
+        row, start = work.order[slot], slot * logits.shape[1]
+        answer.value[row] = expectation(logits, start, bins.num_bins, bins.size)
+        softmax(logits, start + bins.num_bins, actions, answer.prior, row * actions)

@@ -1,0 +1,79 @@
+"""Which form of the network runs a search: chosen by device, and by measurement.
+
+Axes: B roots, L frame_stack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rllib_ez.core.compiled.model import CompiledModel
+from rllib_ez.core.config import ENGINES, ModelConfig
+from rllib_ez.core.inference import InferenceModel
+from rllib_ez.core.networks import EfficientZeroModel
+from rllib_ez.core.search.estimates import RootEstimate, StepModel, WholeSearch
+from rllib_ez.errors import SettingError
+
+
+class Engine(Protocol):
+    """A network that search can use, and whose weights can be exchanged."""
+
+    network: EfficientZeroModel  # where the weights are kept
+
+    def load(self, weights: Mapping[str, Tensor]) -> None:
+        """Takes over weights, by value."""
+        ...
+
+    def refresh(self) -> None:
+        """Takes over the weights of the network it was made from."""
+        ...
+
+    def root(self, observation: np.ndarray) -> RootEstimate:
+        """Looks at real observations [B, L, *frame]."""
+        ...
+
+
+class StepEngine(Engine, StepModel, Protocol):
+    """One that imagines a step at a time."""
+
+
+class SearchEngine(Engine, WholeSearch, Protocol):
+    """One that runs whole searches."""
+
+
+def make_engine(
+    network: EfficientZeroModel, *, device: str | torch.device = "cpu", engine: str = "auto"
+) -> StepEngine | SearchEngine:
+    """The network in the form to search with.
+
+    Args:
+        network: is put into evaluation mode; `load` writes to it.
+        device: "cpu" or a CUDA device.
+        engine: "auto": compiled code on a CPU, torch elsewhere; or one of ENGINES by name.
+
+    Raises:
+        SettingError: an unknown engine, or one that does not run on the device.
+    """
+    kind = torch.device(device).type
+    if engine not in ENGINES:
+        raise SettingError(f"inference_engine must be one of {', '.join(ENGINES)}, got {engine!r}")
+    if engine == "compiled" and kind != "cpu":
+        raise SettingError(
+            f"inference_engine 'compiled' must run on a CPU, got inference_device {str(device)!r}: "
+            "choose 'auto'"
+        )
+    if kind == "cpu" and engine != "torch":
+        return CompiledModel(network)
+    return InferenceModel(network, device=device)
+
+
+def blank_engine(
+    config: ModelConfig, *, device: str | torch.device = "cpu", engine: str = "auto"
+) -> StepEngine | SearchEngine:
+    """An engine that waits for `load`; making it does not move torch's global RNG."""
+    return make_engine(InferenceModel.blank(config).network, device=device, engine=engine)
