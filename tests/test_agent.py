@@ -97,6 +97,12 @@ def test_the_number_of_simulations_can_be_chosen(vector_run: Path):
     assert agent.search(STACK[None]).visit_counts.sum() == 33
 
 
+def test_each_observation_may_have_its_own_budget(vector_run: Path):
+    budget = np.array([3, 12, 1])
+    result = Agent.load(vector_run).search(np.stack([STACK] * 3), num_simulations=budget)
+    assert result.visit_counts.sum(axis=1).tolist() == [3, 12, 1]
+
+
 def test_illegal_actions_are_not_taken(vector_run: Path):
     legal = np.array([[False, False, True, False]])
     assert Agent.load(vector_run).search(STACK[None], legal=legal).action.tolist() == [2]

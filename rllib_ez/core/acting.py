@@ -63,15 +63,21 @@ class Actor:
         return sample_actions(result.visit_counts, temperature=temperature, rng=rng), result
 
     def exploit(
-        self, stacks: np.ndarray, *, seeds: np.ndarray, legal: np.ndarray | None = None
+        self,
+        stacks: np.ndarray,
+        *,
+        seeds: np.ndarray,
+        legal: np.ndarray | None = None,
+        num_simulations: np.ndarray | None = None,
     ) -> SearchResult:
-        """Searches without noise; `result.action` is the most visited."""
+        """Searches without noise; `result.action` is the one to play."""
         return search(
             self.model,
             self.model.root(stacks),
             config=self.config,
             seeds=seeds,
             legal=legal,
+            num_simulations=num_simulations,
             root_noise=False,
         )
 

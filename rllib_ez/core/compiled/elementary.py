@@ -5,11 +5,11 @@ from __future__ import annotations
 from rllib_ez.core.compiled.lanes import (
     Vector,
     fma,
-    lean,
     times_power_of_two,
     where_less,
     with_sign,
 )
+from rllib_ez.core.search.lean import lean
 
 LOG2_E = 1.44269504088896341
 LN2_HIGH, LN2_LOW = 0.693359375, -2.12194440e-4  # their sum is ln 2; n * LN2_HIGH is exact

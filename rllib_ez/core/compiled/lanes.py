@@ -8,40 +8,41 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, TypeAlias
 
-from llvmlite import ir
-from numba import njit, types
-from numba.core import cgutils, config
-from numba.core.codegen import get_host_cpu_features
-from numba.core.typing.templates import ConcreteTemplate, infer_global, signature
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba import types
+from numba.core import cgutils, codegen, config
+from numba.core.typing import templates
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
-Function = TypeVar("Function", bound=Callable[..., Any])
 Vector: TypeAlias = Any  # LANES f32 numbers; lives in compiled code only
 Code: TypeAlias = Any  # a value, a builder or a context of the code generator
+# numba's inner modules and decorators are typed in part only, and not alike in its versions.
+_settings: Any = config
+_codegen: Any = codegen
+_cgutils: Any = cgutils
+_templates: Any = templates
+_types: Any = types
+_models: Any = models
+_lower_builtin: Any = lower_builtin
+operation: Any = intrinsic
 
 
 def has_avx512() -> bool:
     """Whether the code that numba makes may use AVX-512 (numba's own settings decide)."""
-    features = config.CPU_FEATURES
-    return "+avx512f" in (get_host_cpu_features() if features is None else features).split(",")
+    features = _settings.CPU_FEATURES
+    flags = _codegen.get_host_cpu_features() if features is None else features
+    return "+avx512f" in flags.split(",")
 
 
-operation: Callable[[Callable[..., Any]], Any] = intrinsic  # numba's, but its results may vary
 LANES = 16 if has_avx512() else 8
 F32, I32, I64 = ir.FloatType(), ir.IntType(32), ir.IntType(64)
 LANES_F32, LANES_I32 = ir.VectorType(F32, LANES), ir.VectorType(I32, LANES)
 LANES_I1 = ir.VectorType(ir.IntType(1), LANES)
 
 
-def lean(function: Function) -> Function:
-    """Compiles what allocates nothing: without reference counts a tuple of arrays costs half."""
-    options: dict[str, Any] = {"cache": True, "nogil": True, "_nrt": False}
-    return cast(Function, njit(**options)(function))
-
-
-class VectorType(types.Type):  # type: ignore[misc]
+class VectorType(_types.Type):  # type: ignore[misc]
     """The type as numba sees it."""
 
     def __init__(self) -> None:
@@ -49,7 +50,7 @@ class VectorType(types.Type):  # type: ignore[misc]
 
 
 @register_model(VectorType)
-class VectorModel(models.PrimitiveModel):  # type: ignore[misc]
+class VectorModel(_models.PrimitiveModel):  # type: ignore[misc]
     """It travels as one LLVM vector."""
 
     def __init__(self, manager: Code, numba_type: Code) -> None:
@@ -63,7 +64,7 @@ def splatted(context: Code, builder: Code, kind: Code, value: Code) -> Code:
     """Every operand may be a vector, or a number that then fills all lanes."""
     if isinstance(kind, VectorType):
         return value
-    number = context.cast(builder, value, kind, types.float32)
+    number = context.cast(builder, value, kind, _types.float32)
     return broadcast(builder, number, LANES_F32)
 
 
@@ -81,7 +82,7 @@ def element(context: Code, builder: Code, kind: Code, array: Code, offset: Code)
 
 def llvm_function(builder: Code, name: str, result: Code, *arguments: Code) -> Code:
     """One of LLVM's own functions, by its full name."""
-    return cgutils.get_or_insert_function(
+    return _cgutils.get_or_insert_function(
         builder.module, ir.FunctionType(result, arguments), f"llvm.{name}"
     )
 
@@ -98,15 +99,15 @@ def lanewise(build: Callable[..., Code]) -> Callable[[Code, Code, Code, Code], C
 
 def _operate(symbol: Callable[..., Any], build: Callable[..., Code]) -> None:
     """Gives vectors one of Python's operators."""
-    numbers = (VECTOR, types.float64, types.float32)
+    numbers = (VECTOR, _types.float64, _types.float32)
     pairs = [(VECTOR, right) for right in numbers] + [(left, VECTOR) for left in numbers[1:]]
 
-    class Template(ConcreteTemplate):  # type: ignore[misc]
-        cases = [signature(VECTOR, *pair) for pair in pairs]
+    class Template(_templates.ConcreteTemplate):  # type: ignore[misc]
+        cases = [_templates.signature(VECTOR, *pair) for pair in pairs]
 
-    infer_global(symbol)(Template)
+    _templates.infer_global(symbol)(Template)
     for pair in pairs:
-        lower_builtin(symbol, *pair)(lanewise(build))
+        _lower_builtin(symbol, *pair)(lanewise(build))
 
 
 _operate(operator.add, lambda builder, a, b: builder.fadd(a, b))
@@ -195,7 +196,7 @@ def load_vector(typing: Code, x: Code, offset: Code, count: Code, fill: Code) ->
         masked = llvm_function(builder, f"masked.load.v{LANES}f32.p0", LANES_F32, *kinds)
         return builder.call(masked, [pointer, I32(4), _first(builder, count), rest])
 
-    return VECTOR(x, types.intp, types.intp, fill), lower
+    return VECTOR(x, _types.intp, _types.intp, fill), lower
 
 
 @operation
@@ -212,7 +213,7 @@ def store_vector(typing: Code, x: Code, offset: Code, count: Code, value: Code) 
         builder.call(masked, [numbers, pointer, I32(4), _first(builder, count)])
         return context.get_dummy_value()
 
-    return types.void(x, types.intp, types.intp, value), lower
+    return _types.void(x, _types.intp, _types.intp, value), lower
 
 
 def _folded(
@@ -236,7 +237,7 @@ def _folded(
 @operation
 def total(typing: Code, vector: Code) -> Code:
     """The sum of the lanes, f32."""
-    return types.float32(vector), _folded(lambda builder, a, b: builder.fadd(a, b))
+    return _types.float32(vector), _folded(lambda builder, a, b: builder.fadd(a, b))
 
 
 @operation
@@ -246,4 +247,4 @@ def highest(typing: Code, vector: Code) -> Code:
     def larger(builder: Code, a: Code, b: Code) -> Code:
         return builder.select(builder.fcmp_ordered("<", a, b), b, a)
 
-    return types.float32(vector), _folded(larger)
+    return _types.float32(vector), _folded(larger)

@@ -15,13 +15,13 @@ from rllib_ez.core.compiled.lanes import (
     LANES,
     counting,
     fma,
-    lean,
     load_vector,
     store_vector,
     total,
     where_less,
 )
 from rllib_ez.core.compiled.simd import PANEL, aligned_zeros, matmul, pack
+from rllib_ez.core.search.lean import lean
 
 Array = NDArray[np.float32]
 
@@ -48,8 +48,9 @@ class Layer(NamedTuple):
     norm: Norm
 
 
-def numbers(tensor: Tensor) -> Array:
+def numbers(tensor: Tensor | nn.Module) -> Array:
     """A tensor as f32 numbers of numpy."""
+    assert isinstance(tensor, Tensor), tensor  # torch's types think a module may have become one
     return tensor.detach().float().cpu().numpy()
 
 

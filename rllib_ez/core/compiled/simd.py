@@ -17,7 +17,6 @@ from rllib_ez.core.compiled.lanes import (
     counting,
     fma,
     highest,
-    lean,
     load_vector,
     store_vector,
     total,
@@ -25,6 +24,7 @@ from rllib_ez.core.compiled.lanes import (
 )
 from rllib_ez.core.compiled.tiles import PANEL, TILE_ROWS, tile_of
 from rllib_ez.core.scalar_transform import EPSILON
+from rllib_ez.core.search.lean import lean
 
 __all__ = [
     "PANEL",

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rllib_ez.core.compiled.elementary import vector_sigmoid, vector_tanh
-from rllib_ez.core.compiled.lanes import LANES, fma, lean, load_vector, store_vector
+from rllib_ez.core.compiled.lanes import LANES, fma, load_vector, store_vector
 from rllib_ez.core.compiled.layers import (
     Array,
     copy,
@@ -24,7 +24,7 @@ from rllib_ez.core.compiled.layers import (
     rows_for,
 )
 from rllib_ez.core.compiled.simd import expectation, matmul, softmax
-from rllib_ez.core.compiled.store import Answer, Edge, Store
+from rllib_ez.core.compiled.store import Store
 from rllib_ez.core.compiled.vector_weights import (
     Encoder,
     Prediction,
@@ -33,6 +33,8 @@ from rllib_ez.core.compiled.vector_weights import (
     VectorNet,
     pack_network,
 )
+from rllib_ez.core.search.lean import lean
+from rllib_ez.core.search.tree import Answer, Edge
 
 __all__ = ["VectorNet", "VectorWork", "make_work", "pack_network", "root", "step"]
 

@@ -109,15 +109,19 @@ def _improve(tree: Tree, row: int, node: int) -> float:
     logarithm, and one exp for all unvisited actions, whose sigma is the same. At the root an
     illegal action has P = 0; elsewhere a network's 0 counts as tiny.
     """
-    highest = -np.inf
-    for action in range(tree.child.shape[2]):
-        highest = max(highest, tree.scores[row, action])
     least = 0.0 if node == ROOT else TINY
+    highest = -np.inf  # over what has a chance: else the sum could be 0
+    for action in range(tree.child.shape[2]):
+        if tree.prior[row, node, action] > 0.0 or least > 0.0:
+            highest = max(highest, tree.scores[row, action])
     total, last, weight = 0.0, -np.inf, 0.0
     for action in range(tree.child.shape[2]):
+        prior = max(float(tree.prior[row, node, action]), least)
         sigma = tree.scores[row, action]
-        if sigma != last:
-            last, weight = sigma, math.exp(sigma - highest)
-        tree.scores[row, action] = max(float(tree.prior[row, node, action]), least) * weight
-        total += tree.scores[row, action]
+        tree.scores[row, action] = 0.0
+        if prior > 0.0:
+            if sigma != last:
+                last, weight = sigma, math.exp(sigma - highest)
+            tree.scores[row, action] = prior * weight
+            total += prior * weight
     return total

@@ -45,8 +45,9 @@ def search(
         The visit counts and what follows from them.
 
     Raises:
-        ValueError: a root without a legal action, or a budget below 1.
+        ValueError: a root that is not finite, without a legal action, or with a budget below 1.
     """
+    _check_finite(root)
     legal = _checked_legal(legal, root.prior.shape)
     budget = _checked_budget(num_simulations, len(seeds), config)
     order = None
@@ -100,6 +101,17 @@ def run_stepwise(
     conclusion = Conclusion.blank(batch, actions)
     kernels.conclude(tree, rules, plan, conclusion)
     return conclusion
+
+
+def _check_finite(root: RootEstimate) -> None:
+    for name, numbers in (("prior", root.prior), ("value", root.value)):
+        finite = np.isfinite(numbers)
+        if not finite.all():
+            first = tuple(np.argwhere(~finite)[0])
+            raise ValueError(
+                f"root {name} must be finite, got {numbers[first]} in row {first[0]}: "
+                "the network has diverged"
+            )
 
 
 def _checked_legal(legal: np.ndarray | None, shape: tuple[int, ...]) -> np.ndarray:

@@ -67,6 +67,20 @@ def test_the_taught_policy_is_better_than_the_prior():
     assert result.policy[0, 2] > 0.9  # softmax of 0, 0, (50 + 2) * 0.1
 
 
+def test_an_illegal_action_cannot_outweigh_the_legal_ones():
+    """Sigma grows with c_scale: exp of its distance to the illegal action's would be 0 for all."""
+    world = World.of([[1, 1]] * 2, [[-1, 0], [0, 0]], [[0.5, 0.5]] * 2, [5, 0])
+    result = searched(
+        world,
+        [0],
+        legal=np.array([[True, False]]),
+        num_simulations=3,
+        search_method="gumbel",
+        gumbel_c_scale=50.0,
+    )
+    assert result.policy.tolist() == [[1.0, 0.0]]
+
+
 @settings(max_examples=100, derandomize=True, deadline=None)
 @given(
     seed=st.integers(0, 2**32),

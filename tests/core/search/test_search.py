@@ -161,6 +161,38 @@ def test_a_root_without_a_legal_action_is_refused_by_its_row():
         searched(FLAT, [0, 0], legal=np.array([[True] * 4, [False] * 4]))
 
 
+@pytest.mark.parametrize("shape", [(4,), (1, 4), (2, 3), (2, 4, 1)])
+def test_legal_actions_of_another_shape_are_refused(shape: tuple[int, ...]):
+    with pytest.raises(ValueError, match=r"legal must have the shape \[B, A\] = \(2, 4\), got"):
+        searched(FLAT, [0, 0], legal=np.ones(shape, bool))
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (3,), (2, 1)])
+def test_budgets_of_another_shape_are_refused(shape: tuple[int, ...]):
+    with pytest.raises(ValueError, match=r"must hold one number per root, \[2\], got"):
+        searched(FLAT, [0, 0], budget=np.ones(shape, int))
+
+
+@pytest.mark.parametrize("budget", [0, -7])
+def test_a_budget_below_one_is_refused_by_its_row(budget: int):
+    with pytest.raises(ValueError, match=f"num_simulations must be >= 1, got {budget} in row 1"):
+        searched(FLAT, [0, 0, 0], budget=np.array([5, budget, 5]))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_root_value_that_is_not_finite_is_refused_by_its_row(bad: float):
+    values = World.of([[0]] * 4, [[0]] * 4, [[1]] * 4, [1, 2, 3, bad])
+    with pytest.raises(ValueError, match=f"value must be finite, got {bad} in row 3: the network"):
+        searched(values, [0, 1, 2, 3])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_root_prior_that_is_not_finite_is_refused_by_its_row(bad: float):
+    priors = World.of([[0, 0]] * 3, [[0, 0]] * 3, [[1, 0], [0, bad], [bad, 1]], [0, 0, 0])
+    with pytest.raises(ValueError, match=f"prior must be finite, got {bad} in row 1: the network"):
+        searched(priors, [0, 1, 2])
+
+
 def test_a_prior_that_forbids_all_legal_actions_counts_as_none():
     prior = np.array([[1.0, 0.0, 0.0]], np.float32)
     legal = np.array([[False, True, True]])

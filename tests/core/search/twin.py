@@ -228,7 +228,8 @@ class GumbelTwin(Twin):
         """softmax(log P + sigma), as P * exp(sigma) over its sum; legal actions at the root."""
         sigma = self.sigma(node)
         priors = node.prior if node is self.root else [max(p, 1e-30) for p in node.prior]
-        weights = [p * math.exp(s - max(sigma)) for p, s in zip(priors, sigma, strict=True)]
+        highest = max(s for p, s in zip(priors, sigma, strict=True) if p > 0)
+        weights = [p and p * math.exp(s - highest) for p, s in zip(priors, sigma, strict=True)]
         total = 0.0
         for weight in weights:
             total += weight
