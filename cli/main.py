@@ -1,4 +1,4 @@
-"""The `ez` command: train, evaluate, play, info."""
+"""The `ez` command: train, evaluate, play, export, bench, info."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Annotated
 import typer
 
 import rllib_ez
+from cli.bench import bench
 from cli.evaluate import evaluate
+from cli.export import export
 from cli.info import info
 from cli.play import play
 from cli.train import EXAMPLES, train
@@ -41,6 +43,8 @@ def ez(
 app.command(epilog=EXAMPLES)(train)
 app.command()(evaluate)
 app.command()(play)
+app.command()(export)
+app.add_typer(bench, name="bench")
 app.command()(info)
 
 if __name__ == "__main__":
