@@ -60,10 +60,7 @@ class ConvWork(NamedTuple):
 
 def grid_of(height: int, width: int, channels: int) -> Grid:
     """The grid with the fewest multiplications; `channels` are rounded up to whole vectors."""
-    size = min(
-        POINTS,
-        key=lambda size: -(-height // size) * -(-width // size) * (size + 2) ** 2,
-    )
+    size = min(POINTS, key=lambda size: -(-height // size) * -(-width // size) * (size + 2) ** 2)
     channels = -(-channels // LANES) * LANES
     pixel = np.arange(height * width).reshape(height, width)
     tops, lefts = range(0, height, size), range(0, width, size)
@@ -74,11 +71,7 @@ def grid_of(height: int, width: int, channels: int) -> Grid:
     reach = [inside[y : y + size + 2, x : x + size + 2].ravel() for y, x in corners]
     place = [outside[y + 1 : y + 1 + size, x + 1 : x + 1 + size].ravel() for y, x in corners]
     return Grid(
-        size,
-        height * width,
-        channels,
-        np.array(reach) * channels,
-        np.array(place) * channels,
+        size, height * width, channels, np.array(reach) * channels, np.array(place) * channels
     )
 
 

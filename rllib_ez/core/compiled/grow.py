@@ -11,7 +11,7 @@ from typing import Any
 
 from numba.extending import overload
 
-from rllib_ez.core.compiled import table, vector
+from rllib_ez.core.compiled import pixel, table, vector
 from rllib_ez.core.compiled.store import Store
 from rllib_ez.core.search.kernels import select_row
 from rllib_ez.core.search.lean import lean
@@ -19,7 +19,11 @@ from rllib_ez.core.search.nodes import expand_row
 from rllib_ez.core.search.plan import Plan
 from rllib_ez.core.search.tree import Answer, Edge, Rules, Tree
 
-STEPS: dict[type, Callable[..., None]] = {vector.VectorNet: vector.step, table.TableNet: table.step}
+STEPS: dict[type, Callable[..., None]] = {
+    vector.VectorNet: vector.step,
+    pixel.PixelNet: pixel.step,
+    table.TableNet: table.step,
+}
 
 
 def step(

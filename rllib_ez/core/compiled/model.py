@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rllib_ez.core.compiled import vector
+from rllib_ez.core.compiled import pixel, vector
 from rllib_ez.core.compiled.grow import grow
 from rllib_ez.core.compiled.store import Store
 from rllib_ez.core.config import ModelConfig
@@ -27,7 +27,7 @@ from rllib_ez.core.search.kernels import conclude
 from rllib_ez.core.search.plan import Conclusion, Plan
 from rllib_ez.core.search.tree import ROOT, Answer, Edge, Rules, Tree
 
-KINDS = {"vector": vector}
+KINDS = {"vector": vector, "pixel": pixel}
 WORTH_A_THREAD = 2e7  # multiplications: about 0.2 ms of one core
 
 

@@ -53,13 +53,7 @@ def make_work(net: PixelNet, batch: int) -> PixelWork:
 
 @lean
 def step(
-    net: PixelNet,
-    work: PixelWork,
-    store: Store,
-    node: int,
-    count: int,
-    edge: Edge,
-    answer: Answer,
+    net: PixelNet, work: PixelWork, store: Store, node: int, count: int, edge: Edge, answer: Answer
 ) -> None:
     """Imagines one step in each of the first `count` trees.
 
@@ -114,7 +108,7 @@ def root(
         some = min(room.num_images, count - first)
         read_frames(observation, first, some, net.encoder.stem, room.frames)
         encode(net.encoder, room, some)
-        copy(room.last[0], 0, canvas.x, first * stride, some * stride)
+        copy(room.last.x, 0, canvas.x, first * stride, some * stride)
     for row in range(count):
         order[row] = row
         answer.value_prefix[row] = 0.0

@@ -66,13 +66,7 @@ def fill_slots(slots: Slots, store: Store, node: int, rows: int, edge: Edge) -> 
         else:
             slots.row[remembering] = row
             start = (row * store.memory.shape[1] + edge.parent[row]) * 2 * size
-            copy(
-                store.memory,
-                start,
-                slots.recalled,
-                remembering * slots.recalled.shape[1],
-                size,
-            )
+            copy(store.memory, start, slots.recalled, remembering * slots.recalled.shape[1], size)
             remembering += 1
     return Turn(node, rows, remembering)
 
@@ -88,10 +82,7 @@ def lstm_rows(
     matmul(recalled, 0, recalled.shape[1], lstm.memory, gates, 0, width, turn.remembering)
     for slot in range(turn.rows):
         first = slots.row[slot] * store.memory.shape[1]
-        before, after = (
-            (first + edge.parent[slots.row[slot]]) * size,
-            (first + turn.node) * size,
-        )
+        before, after = ((first + edge.parent[slots.row[slot]]) * size, (first + turn.node) * size)
         known = size // 2 if slot < turn.remembering else 0
         _cell(gates, slot * width, store.memory, before, after, known)
 

@@ -39,12 +39,7 @@ def rectified_rows(
 
 @lean
 def _panel(
-    linear: Linear,
-    panel: int,
-    x: Array,
-    used: NDArray[np.int64],
-    count: int,
-    out: Array,
+    linear: Linear, panel: int, x: Array, used: NDArray[np.int64], count: int, out: Array
 ) -> None:
     """One panel's columns of the first row: fma by fma, k ascending, as `matmul` does."""
     weight, start = linear.weight, panel * linear.weight.shape[1]

@@ -90,11 +90,7 @@ def outputs3(lines: Lines, start: int, first: int, step: int) -> None:
     even, odd = at_c + at_minus_c, at_c - at_minus_c
     y0 = load_vector(x, start + at[first], n, 0.0) + (even + at_p)
     y1 = fma(C, odd, P * at_p)
-    y2 = fma(
-        C * C,
-        even,
-        fma(P * P, at_p, load_vector(x, start + at[first + 4 * step], n, 0.0)),
-    )
+    y2 = fma(C * C, even, fma(P * P, at_p, load_vector(x, start + at[first + 4 * step], n, 0.0)))
     store_vector(x, start + at[first], n, y0)
     store_vector(x, start + at[first + step], n, y1)
     store_vector(x, start + at[first + 2 * step], n, y2)

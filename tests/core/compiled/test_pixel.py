@@ -27,7 +27,7 @@ PAPER = ModelConfig(
     network="pixel", frame_shape=(64, 64, 3), frame_stack=4, downsampling=8, num_actions=6,
     lstm_size=512, value_bins=101, value_prefix_bins=101, projection_size=8,
 )  # fmt: skip
-TINY = replace(MIXED, frame_shape=(8, 7, 3), latent_channels=2)
+TINY = replace(MIXED, frame_shape=(8, 7, 3))
 CONFIGS = [SMALL, SQUARE, MIXED, TINY, PAPER]
 NODE = 4  # that steps write; parents are below
 
