@@ -21,6 +21,7 @@ from rllib_ez.core.compiled.lanes import (
     where_less,
 )
 from rllib_ez.core.compiled.simd import PANEL, aligned_zeros, matmul, pack
+from rllib_ez.core.scalar_transform import Support
 from rllib_ez.core.search.lean import lean
 
 Array = NDArray[np.float32]
@@ -46,6 +47,18 @@ class Layer(NamedTuple):
 
     linear: Linear
     norm: Norm
+
+
+class Bins(NamedTuple):
+    """A support as compiled code reads it."""
+
+    num_bins: int  # S
+    size: float  # distance between two, on the scaled axis
+
+
+def bins_of(support: Support) -> Bins:
+    """The bins of a support."""
+    return Bins(support.num_bins, support.limit / (support.num_bins // 2))
 
 
 def numbers(tensor: Tensor | nn.Module) -> Array:

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rllib_ez.core.compiled.lanes import LANES, fma, load_vector, store_vector, where_less
-from rllib_ez.core.compiled.layers import Array, Linear, copy, linear_rows, rows_for
-from rllib_ez.core.compiled.pixel_weights import Bins, Layout, Mlp, PixelNet, Prediction, Prefix
-from rllib_ez.core.compiled.recurrent import Slots, Turn, lstm_rows
+from rllib_ez.core.compiled.layers import Array, Bins, Linear, copy, linear_rows, rows_for
+from rllib_ez.core.compiled.pixel_weights import Layout, Mlp, PixelNet, Prediction, Prefix
+from rllib_ez.core.compiled.recurrent import Slots, Turn, make_slots, remember_rows
 from rllib_ez.core.compiled.simd import expectation, matmul, softmax
 from rllib_ez.core.compiled.sparse import rectified_rows
 from rllib_ez.core.compiled.store import Store
@@ -25,6 +25,7 @@ class HeadWork(NamedTuple):
     """Scratch of one thread, by slot; widths of rows are whole panels."""
 
     slots: Slots
+    used: NDArray[np.int64]  # the longest row's indices
     squeezed: Array  # [H * W, >= 2 G] f32, one image's features
     features: Array  # [B, >= H * W * G] f32
     value_features: Array  # the same
@@ -36,14 +37,9 @@ def head_work(net: PixelNet, batch: int) -> HeadWork:
     """Scratch for up to `batch` rows."""
     inputs, memory = net.prefix.lstm.inputs.weight.shape[1], len(net.prefix.scale)
     mlps = (net.prefix.mlp, net.prediction.policy, net.prediction.value)
-    slots = Slots(
-        row=np.zeros(batch, np.int64),
-        used=np.zeros(max(inputs, memory), np.int64),
-        recalled=rows_for(batch, memory),
-        gates=rows_for(batch, 4 * memory),
-    )
     return HeadWork(
-        slots,
+        make_slots(batch, memory),
+        used=np.zeros(max(inputs, memory), np.int64),
         squeezed=rows_for(net.layout.pixels, 2 * net.layout.squeezed),
         features=rows_for(batch, max(inputs, memory)),
         value_features=rows_for(batch, inputs),
@@ -68,7 +64,8 @@ def accumulate(
     for slot in range(turn.rows):
         _squeeze(prefix.squeeze, layout, x, slot, work.squeezed)
         _flatten(work.squeezed, 0, layout, features, slot)
-    lstm_rows(prefix.lstm, features, work.slots, store, edge, turn)
+    rectified_rows(prefix.lstm.inputs, features, work.slots.gates, turn.rows, work.used)
+    remember_rows(prefix.lstm, work.slots, store, edge, turn)
     size, width = len(prefix.scale), store.memory.shape[1]
     for slot in range(turn.rows):
         memory = (order[slot] * width + turn.node) * 2 * size
@@ -78,7 +75,7 @@ def accumulate(
             scale = load_vector(prefix.scale, i, size - i, 0.0)
             normed = fma(h, scale, load_vector(prefix.shift, i, size - i, 0.0))
             store_vector(features, out + i, size - i, where_less(normed, 0.0, 0.0, normed))
-    _mlp(prefix.mlp, features, turn.rows, work.hidden, work.logits, work.slots.used)
+    _mlp(prefix.mlp, features, turn.rows, work.hidden, work.logits, work.used)
     _expect(prefix.bins, work.logits, order, turn.rows, value_prefix)
 
 
@@ -87,7 +84,7 @@ def judge(
     prediction: Prediction, layout: Layout, x: Array, work: HeadWork, rows: int, answer: Answer
 ) -> None:
     """Value and prior of images that went through prediction's blocks."""
-    order, logits, used = work.slots.row, work.logits, work.slots.used
+    order, logits, used = work.slots.row, work.logits, work.used
     for slot in range(rows):
         _squeeze(prediction.squeeze, layout, x, slot, work.squeezed)
         _flatten(work.squeezed, 0, layout, work.features, slot)

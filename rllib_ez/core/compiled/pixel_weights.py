@@ -13,7 +13,7 @@ from torch import nn
 
 from rllib_ez.core.compiled.conv import Convs, Grid, grid_of, pack_convs
 from rllib_ez.core.compiled.folding import block_convs, exact, folded
-from rllib_ez.core.compiled.layers import Array, Linear, pack_linear, pack_module
+from rllib_ez.core.compiled.layers import Array, Bins, Linear, bins_of, pack_linear, pack_module
 from rllib_ez.core.compiled.pixel_encoder_weights import Encoder, pack_encoder
 from rllib_ez.core.compiled.recurrent import Lstm, pack_lstm
 from rllib_ez.core.config import ModelConfig
@@ -21,13 +21,6 @@ from rllib_ez.core.networks import EfficientZeroModel
 from rllib_ez.core.networks.pixel import PixelPrediction, PixelTrunk
 from rllib_ez.core.scalar_transform import Support
 from rllib_ez.errors import SettingError
-
-
-class Bins(NamedTuple):
-    """A support: how many bins, how far apart on the scaled axis."""
-
-    num_bins: int
-    size: float
 
 
 class Layout(NamedTuple):
@@ -136,7 +129,7 @@ def _pack_prefix(network: EfficientZeroModel, trunk: PixelTrunk, grid: Grid) -> 
             _pack_normed(network.prefix_hidden[0], network.prefix_hidden[1], None),
             pack_module(network.prefix_output),
         ),
-        _bins(network.value_prefix_support),
+        bins_of(network.value_prefix_support),
     )
 
 
@@ -149,7 +142,7 @@ def _pack_prediction(
         _pack_squeeze([policy, value], grid),
         _pack_head(prediction.policy, inputs),
         _pack_head(prediction.value, inputs),
-        _bins(support),
+        bins_of(support),
     )
 
 
@@ -187,7 +180,3 @@ def channels_last(channels: int, pixels: int) -> NDArray[np.int64]:
     """[pixels * channels] i64: where torch's flattened images hold what ours hold in order."""
     order: NDArray[np.int64] = np.arange(channels * pixels).reshape(channels, pixels).T.ravel()
     return order
-
-
-def _bins(support: Support) -> Bins:
-    return Bins(support.num_bins, support.limit / (support.num_bins // 2))

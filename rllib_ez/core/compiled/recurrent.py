@@ -15,9 +15,8 @@ from torch import nn
 
 from rllib_ez.core.compiled.elementary import vector_sigmoid, vector_tanh
 from rllib_ez.core.compiled.lanes import LANES, fma, load_vector, store_vector
-from rllib_ez.core.compiled.layers import Array, Linear, copy, numbers, pack_linear
+from rllib_ez.core.compiled.layers import Array, Linear, copy, numbers, pack_linear, rows_for
 from rllib_ez.core.compiled.simd import matmul, pack
-from rllib_ez.core.compiled.sparse import rectified_rows
 from rllib_ez.core.compiled.store import Store
 from rllib_ez.core.search.lean import lean
 from rllib_ez.core.search.tree import Edge
@@ -42,9 +41,14 @@ class Slots(NamedTuple):
     """Which row stands where, and what the LSTM makes of it."""
 
     row: NDArray[np.int64]  # [B] i64, the row in each slot
-    used: NDArray[np.int64]  # [>= F] i64
     recalled: Array  # [B, >= M] f32, h of the slots that remember
     gates: Array  # [B, >= 4 M] f32
+
+
+def make_slots(batch: int, lstm_size: int) -> Slots:
+    """Scratch for up to `batch` rows."""
+    gates = rows_for(batch, 4 * lstm_size)
+    return Slots(np.zeros(batch, np.int64), rows_for(batch, lstm_size), gates)
 
 
 def pack_lstm(lstm: nn.LSTM, inputs: NDArray[np.int64]) -> Lstm:
@@ -72,12 +76,9 @@ def fill_slots(slots: Slots, store: Store, node: int, rows: int, edge: Edge) -> 
 
 
 @lean
-def lstm_rows(
-    lstm: Lstm, features: Array, slots: Slots, store: Store, edge: Edge, turn: Turn
-) -> None:
-    """Shows the LSTM features [B, >= F] f32, by slot; keeps its memory under the new node."""
+def remember_rows(lstm: Lstm, slots: Slots, store: Store, edge: Edge, turn: Turn) -> None:
+    """Keeps the LSTM's memory under the new node; its inputs' share stands in `slots.gates`."""
     gates, recalled, size = slots.gates, slots.recalled, store.memory.shape[2]
-    rectified_rows(lstm.inputs, features, gates, turn.rows, slots.used)
     width = gates.shape[1]
     matmul(recalled, 0, recalled.shape[1], lstm.memory, gates, 0, width, turn.remembering)
     for slot in range(turn.rows):

@@ -10,11 +10,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
-from rllib_ez.core.compiled.elementary import vector_sigmoid, vector_tanh
-from rllib_ez.core.compiled.lanes import LANES, fma, load_vector, store_vector
+from rllib_ez.core.compiled.lanes import LANES, load_vector, store_vector
 from rllib_ez.core.compiled.layers import (
     Array,
     copy,
@@ -23,6 +19,7 @@ from rllib_ez.core.compiled.layers import (
     normalise,
     rows_for,
 )
+from rllib_ez.core.compiled.recurrent import Slots, Turn, fill_slots, make_slots, remember_rows
 from rllib_ez.core.compiled.simd import expectation, matmul, softmax
 from rllib_ez.core.compiled.store import Store
 from rllib_ez.core.compiled.vector_weights import (
@@ -41,23 +38,14 @@ __all__ = ["VectorNet", "VectorWork", "make_work", "pack_network", "root", "step
 NO_FLOOR = -math.inf  # a layer norm without a ReLU
 
 
-class Turn(NamedTuple):
-    """One call of `step` or `root`."""
-
-    node: int  # where the latents go
-    rows: int  # worked on, those in the first slots
-    remembering: int  # slots, the first ones, whose memory counts
-
-
 class VectorWork(NamedTuple):
     """Scratch of one thread, rows by slot; widths are whole panels."""
 
-    order: NDArray[np.int64]  # [B] i64, the row in each slot
+    slots: Slots
     latent: Array  # [B, ...] f32
-    recalled: Array  # [B, ...] f32, h of the slots that remember
     narrow: Array  # [B, ...] f32, as wide as any hidden layer
     other: Array  # [B, ...] f32, the same
-    wide: Array  # [B, ...] f32, gates or logits
+    logits: Array  # [B, ...] f32
 
 
 def make_work(net: VectorNet, batch: int) -> VectorWork:
@@ -67,12 +55,11 @@ def make_work(net: VectorNet, batch: int) -> VectorWork:
     narrow = max(inputs, hidden, memory, len(net.prefix.hidden.norm.scale))
     logits = max(len(net.prefix.output.bias), len(net.prediction.heads.bias))
     return VectorWork(
-        order=np.zeros(batch, np.int64),
+        slots=make_slots(batch, memory),
         latent=rows_for(batch, hidden),
-        recalled=rows_for(batch, memory),
         narrow=rows_for(batch, narrow),
         other=rows_for(batch, narrow),
-        wide=rows_for(batch, max(4 * memory, logits)),
+        logits=rows_for(batch, logits),
     )
 
 
@@ -100,7 +87,7 @@ def step(
         edge: parent, action and forget of each row.
         answer: rows 0 .. count - 1 are written.
     """
-    turn = Turn(node, count, _sort(work, edge, count))
+    turn = fill_slots(work.slots, store, node, count, edge)
     _gather(net.transition.action, work, store, edge, turn)
     _move(net.transition, work, store, turn)
     _accumulate(net.prefix, work, store, edge, turn, answer)
@@ -125,7 +112,7 @@ def root(
         answer: rows 0 .. count - 1 are written.
     """
     for row in range(count):
-        work.order[row] = row
+        work.slots.row[row] = row
         answer.value_prefix[row] = 0.0
         store.memory[row, 0, :] = 0.0
     turn = Turn(0, count, 0)
@@ -161,20 +148,6 @@ def _read(scale: Array, observation: Array, row: int, out: Array) -> None:
 
 
 @lean
-def _sort(work: VectorWork, edge: Edge, count: int) -> int:
-    """Gives rows that remember the first slots; returns how many they are."""
-    remembering, last = 0, count
-    for row in range(count):
-        if edge.forget[row]:
-            last -= 1
-            work.order[last] = row
-        else:
-            work.order[remembering] = row
-            remembering += 1
-    return remembering
-
-
-@lean
 def _index(array: Array, row: int, node: int) -> int:
     """Where array[row, node] starts, as if the array [B, N, ...] were flat."""
     return int((row * array.shape[1] + node) * array.shape[2])
@@ -182,16 +155,13 @@ def _index(array: Array, row: int, node: int) -> int:
 
 @lean
 def _gather(action: Array, work: VectorWork, store: Store, edge: Edge, turn: Turn) -> None:
-    """Puts next to each other what the slots start from: latents, h, and the action's bias."""
-    latent, memory, width = store.latent, store.memory, action.shape[1]
+    """Puts next to each other what the slots start from: latents, and the action's bias."""
+    latent, width = store.latent, action.shape[1]
     for slot in range(turn.rows):
-        row = work.order[slot]
+        row = work.slots.row[slot]
         start, out = _index(latent, row, edge.parent[row]), slot * work.latent.shape[1]
         copy(latent, start, work.latent, out, latent.shape[2])
         copy(action, edge.action[row] * width, work.narrow, slot * work.narrow.shape[1], width)
-        if slot < turn.remembering:
-            start, out = _index(memory, row, edge.parent[row]), slot * work.recalled.shape[1]
-            copy(memory, start, work.recalled, out, memory.shape[2] // 2)
 
 
 @lean
@@ -211,7 +181,7 @@ def _move(transition: Transition, work: VectorWork, store: Store, turn: Turn) ->
             after = before + load_vector(change, start + i, size - i, 0.0)
             store_vector(change, start + i, size - i, after)
         normalise(transition.norm, change, start, latent, out, NO_FLOOR)
-        place = _index(store.latent, work.order[slot], turn.node)
+        place = _index(store.latent, work.slots.row[slot], turn.node)
         copy(latent, out, store.latent, place, size)
 
 
@@ -220,46 +190,27 @@ def _accumulate(
     prefix: Prefix, work: VectorWork, store: Store, edge: Edge, turn: Turn, answer: Answer
 ) -> None:
     """Shows the LSTM the new latents; says the rewards summed so far."""
-    gates, recalled, count = work.wide, work.recalled, turn.rows
-    linear_rows(prefix.latent, work.latent, gates, count)
-    width, stride = recalled.shape[1], gates.shape[1]
-    matmul(recalled, 0, width, prefix.memory, gates, 0, stride, turn.remembering)
+    count, logits = turn.rows, work.logits
+    linear_rows(prefix.lstm.inputs, work.latent, work.slots.gates, count)
+    remember_rows(prefix.lstm, work.slots, store, edge, turn)
     for slot in range(count):
-        row, out = work.order[slot], slot * work.narrow.shape[1]
-        old = _index(store.memory, row, edge.parent[row])
-        new = _index(store.memory, row, turn.node)
-        _remember(gates, slot, store.memory, old, new, slot < turn.remembering)
-        normalise(prefix.norm, store.memory, new, work.narrow, out, 0.0)
+        start = _index(store.memory, work.slots.row[slot], turn.node)
+        normalise(prefix.norm, store.memory, start, work.narrow, slot * work.narrow.shape[1], 0.0)
     layer_rows(prefix.hidden, work.narrow, work.other, count)
-    linear_rows(prefix.output, work.other, work.wide, count)
+    linear_rows(prefix.output, work.other, logits, count)
     for slot in range(count):
-        mean = expectation(work.wide, slot * stride, prefix.bins.num_bins, prefix.bins.size)
-        answer.value_prefix[work.order[slot]] = mean
-
-
-@lean
-def _remember(gates: Array, slot: int, memory: Array, old: int, new: int, known: bool) -> None:
-    """One LSTM cell: c <- sigmoid(f) c + sigmoid(i) tanh(g), h <- sigmoid(o) tanh(c)."""
-    size, start = memory.shape[2] // 2, slot * gates.shape[1]
-    limit = size if known else 0  # none of c is read, and it counts as 0
-    for i in range(0, size, LANES):
-        left = size - i
-        write = vector_sigmoid(load_vector(gates, start + i, left, 0.0))
-        keep = vector_sigmoid(load_vector(gates, start + size + i, left, 0.0))
-        news = vector_tanh(load_vector(gates, start + 2 * size + i, left, 0.0))
-        show = vector_sigmoid(load_vector(gates, start + 3 * size + i, left, 0.0))
-        cell = fma(keep, load_vector(memory, old + size + i, limit - i, 0.0), write * news)
-        store_vector(memory, new + size + i, left, cell)
-        store_vector(memory, new + i, left, show * vector_tanh(cell))
+        start = slot * logits.shape[1]
+        mean = expectation(logits, start, prefix.bins.num_bins, prefix.bins.size)
+        answer.value_prefix[work.slots.row[slot]] = mean
 
 
 @lean
 def _predict(prediction: Prediction, work: VectorWork, turn: Turn, answer: Answer) -> None:
     """Value and prior of work's latents."""
-    logits, bins, actions = work.wide, prediction.bins, prediction.num_actions
+    logits, bins, actions = work.logits, prediction.bins, prediction.num_actions
     layer_rows(prediction.trunk, work.latent, work.narrow, turn.rows)
     linear_rows(prediction.heads, work.narrow, logits, turn.rows)
     for slot in range(turn.rows):
-        row, start = work.order[slot], slot * logits.shape[1]
+        row, start = work.slots.row[slot], slot * logits.shape[1]
         answer.value[row] = expectation(logits, start, bins.num_bins, bins.size)
         softmax(logits, start + bins.num_bins, actions, answer.prior, row * actions)

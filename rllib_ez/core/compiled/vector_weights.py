@@ -11,27 +11,22 @@ import numpy as np
 
 from rllib_ez.core.compiled.layers import (
     Array,
+    Bins,
     Layer,
     Linear,
     Norm,
+    bins_of,
     numbers,
     pack_layer,
     pack_linear,
     pack_module,
     pack_norm,
 )
-from rllib_ez.core.compiled.simd import pack
+from rllib_ez.core.compiled.recurrent import Lstm, pack_lstm
 from rllib_ez.core.networks import EfficientZeroModel
 from rllib_ez.core.networks.vector import VectorPrediction, VectorTrunk
 from rllib_ez.core.scalar_transform import Support
 from rllib_ez.errors import SettingError
-
-
-class Bins(NamedTuple):
-    """A support: how many bins, how far apart on the scaled axis."""
-
-    num_bins: int  # S
-    size: float
 
 
 class Encoder(NamedTuple):
@@ -55,8 +50,7 @@ class Transition(NamedTuple):
 class Prefix(NamedTuple):
     """Latents in order to the rewards summed so far."""
 
-    latent: Linear  # to 4 M: the LSTM's gates i, f, g, o, both of its biases in one
-    memory: Array  # [P, M, PANEL] f32, from h to the gates
+    lstm: Lstm
     norm: Norm
     hidden: Layer
     output: Linear
@@ -125,14 +119,12 @@ def _pack_transition(trunk: VectorTrunk) -> Transition:
 
 def _pack_prefix(network: EfficientZeroModel) -> Prefix:
     lstm, support = network.lstm, network.value_prefix_support
-    bias = numbers(lstm.bias_ih_l0) + numbers(lstm.bias_hh_l0)
     return Prefix(
-        pack_linear(numbers(lstm.weight_ih_l0).T, bias),
-        pack(numbers(lstm.weight_hh_l0).T),
+        pack_lstm(lstm, np.arange(lstm.input_size)),
         pack_norm(network.prefix_norm),
         pack_layer(network.prefix_hidden[0], network.prefix_hidden[1]),
         pack_module(network.prefix_output),
-        _bins(support),
+        bins_of(support),
     )
 
 
@@ -141,8 +133,4 @@ def _pack_prediction(prediction: VectorPrediction, support: Support) -> Predicti
     weight = np.concatenate((numbers(value.weight), numbers(policy.weight))).T
     bias = np.concatenate((numbers(value.bias), numbers(policy.bias)))
     trunk = pack_layer(prediction.trunk[0], prediction.trunk[1])
-    return Prediction(trunk, pack_linear(weight, bias), _bins(support), policy.out_features)
-
-
-def _bins(support: Support) -> Bins:
-    return Bins(support.num_bins, support.limit / (support.num_bins // 2))
+    return Prediction(trunk, pack_linear(weight, bias), bins_of(support), policy.out_features)

@@ -52,7 +52,8 @@ class Case:
     def work(self, count: int) -> vector.VectorWork:
         """Scratch as another search may have left it: nothing of it may be read."""
         work = vector.make_work(self.net, count)
-        for array in (work.latent, work.recalled, work.narrow, work.other, work.wide):
+        slots = (work.slots.recalled, work.slots.gates)
+        for array in (work.latent, *slots, work.narrow, work.other, work.logits):
             array.fill(np.nan)
         return work
 
