@@ -157,6 +157,7 @@ def carry_out(order: Order, console: Console, *, started: float, as_json: bool) 
     announce(order, console)
     with ExitStack() as stack:
         algo = stack.enter_context(built(order))
+        prepare_search(algo, console)
         stop = stack.enter_context(StopRequest())
         training = stack.enter_context(ready(order, algo, console))
         training.run(stop)
@@ -170,6 +171,21 @@ def carry_out(order: Order, console: Console, *, started: float, as_json: bool) 
     else:
         Console(highlight=False).print(summary_table(summary))
     return stop.exit_code
+
+
+def prepare_search(algo: EfficientZero, console: Console) -> None:
+    """Compiles what this machine has not compiled yet: once here, not in every env runner."""
+    from rllib_ez.algorithm.pipeline import pick_device
+    from rllib_ez.core.engines import warm_up
+
+    config = algo.config
+    told = "preparing the search (compiled once on each machine, which takes up to a minute)"
+    with console.status(told):
+        warm_up(
+            algo.agent_card().model,
+            device=pick_device(config.inference_device),
+            engine=config.inference_engine,
+        )
 
 
 def announce(order: Order, console: Console) -> None:

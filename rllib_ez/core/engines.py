@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from rllib_ez.core.compiled.model import CompiledModel
-from rllib_ez.core.config import ENGINES, ModelConfig
+from rllib_ez.core.config import ENGINES, ModelConfig, SearchConfig
 from rllib_ez.core.inference import InferenceModel
 from rllib_ez.core.networks import EfficientZeroModel
+from rllib_ez.core.search import search
 from rllib_ez.core.search.estimates import RootEstimate, StepModel, WholeSearch
 from rllib_ez.errors import SettingError
 
@@ -77,3 +78,19 @@ def blank_engine(
 ) -> StepEngine | SearchEngine:
     """An engine that waits for `load`; making it does not move torch's global RNG."""
     return make_engine(InferenceModel.blank(config).network, device=device, engine=engine)
+
+
+def warm_up(
+    config: ModelConfig, *, device: str | torch.device = "cpu", engine: str = "auto"
+) -> None:
+    """Searches once with a blank network, so that everything is compiled and kept on disk."""
+    model = blank_engine(config, device=device, engine=engine)
+    shape = (1, config.frame_stack, *config.frame_shape)
+    kind = np.uint8 if config.network == "pixel" else np.float32
+    search(
+        model,
+        model.root(np.zeros(shape, kind)),
+        config=SearchConfig(num_simulations=2),
+        seeds=np.zeros(1, np.uint64),
+        root_noise=True,
+    )

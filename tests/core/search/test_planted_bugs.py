@@ -1,4 +1,7 @@
-"""Each bug of `planted.py` makes a search disagree with its slow twin, on few small worlds."""
+"""Each bug of `planted.py` makes a search disagree with its slow twin, on a few small worlds.
+
+Axes: B roots, A actions.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from rllib_ez.core.config import SearchConfig
 from rllib_ez.core.random import dirichlet
 from rllib_ez.core.search.plan import gumbel_noise
 from rllib_ez.core.types import SearchResult
-from tests.core.search.plain_copies import Bug, PlainSearch, bent
+from tests.core.search.plain_copies import Bug, CompiledSearch, PlainSearch, bent
 from tests.core.search.planted import BUGS
 from tests.core.search.twin import GumbelTwin, Node, Twin, visits_of
 from tests.core.search.worlds import World, random_world
@@ -122,10 +125,10 @@ def said_by_gumbel(twin: GumbelTwin, state: int) -> Expected:
     return Expected(counts, np.float32(root.value_sum / root.visits), *twin.conclusion())
 
 
-def agrees(number: int, plain: PlainSearch, *, whole: bool) -> bool:
-    """Whether a copy's search of a case gives what the twins say."""
+def agrees(number: int, engine: PlainSearch | CompiledSearch, *, whole: bool) -> bool:
+    """Whether a search of a case gives what the twins say."""
     world, states, arguments = case(number)
-    run = plain.whole_search if whole else plain.search
+    run = engine.whole_search if whole else engine.search
     result = run(world, states, **arguments)
     rows = zip(expected(number, whole), range(len(states)), strict=True)
     return all(row_agrees(said, result, row, ~arguments["legal"][row]) for said, row in rows)
@@ -144,10 +147,11 @@ def row_agrees(said: Expected, result: SearchResult, row: int, illegal: np.ndarr
 
 
 @pytest.mark.parametrize("whole", [False, True], ids=["stepwise", "whole"])
-def test_a_copy_without_a_bug_agrees_with_the_twins(whole: bool):
-    """Else a disagreement would say nothing."""
-    plain = PlainSearch()
-    assert [n for n in range(NUM_CASES) if not agrees(n, plain, whole=whole)] == []
+@pytest.mark.parametrize("engine", [PlainSearch, CompiledSearch])
+def test_without_a_bug_all_cases_agree_with_the_twins(engine: type, whole: bool):
+    """Else a disagreement would say nothing; and the bugs not planted are those not there."""
+    search = engine()
+    assert [n for n in range(NUM_CASES) if not agrees(n, search, whole=whole)] == []
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=[bug.name for bug in BUGS])

@@ -227,6 +227,9 @@ def noisy_worlds(kind: str) -> tuple[World, np.ndarray]:
     Rewards ~ N(0, 1); Q* by dynamic programming to its fixed point. What the network thinks:
     "informed": values V* + N(0, 1), priors softmax(Q* + N(0, 1));
     "blind": values V* + 2 N(0, 1), priors softmax(N(0, 1)).
+
+    Priors that mislead are not among them: with softmax(Q* / 2 + 2 N(0, 1)) Gumbel loses 0.325
+    at 4 simulations and 0.362 +- 0.01 at 16, since what it follows below the root is worse.
     """
     rng, count, states, actions = np.random.default_rng(0), NUM_WORLDS, 8, 4
     size = (count, states, actions)

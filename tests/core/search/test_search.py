@@ -124,6 +124,12 @@ def test_ties_below_the_root_favour_no_action():
     np.testing.assert_allclose(np.bincount(action) / count, 0.25, atol=0.04)
 
 
+def test_of_equally_visited_actions_puct_plays_the_first():
+    result = searched(FLAT, [0] * 20, num_simulations=4)
+    assert result.visit_counts.tolist() == [[1] * 4] * 20
+    assert result.action.tolist() == [0] * 20
+
+
 @pytest.mark.parametrize("method", ["puct", "gumbel"])
 @pytest.mark.parametrize("num_simulations", [1, 2, 7, 50])
 def test_visits_sum_to_the_budget(num_simulations: int, method: str):
