@@ -45,9 +45,12 @@ def search(
         The visit counts and what follows from them.
 
     Raises:
-        ValueError: a root that is not finite, without a legal action, or with a budget below 1.
+        ValueError: a root that is not finite, without a legal action, or with a budget below 1; a
+            shape that does not fit.
     """
     _check_finite(root)
+    if seeds.shape != root.value.shape:
+        raise ValueError(f"seeds must hold one per root, {root.value.shape}, got {seeds.shape}")
     legal = _checked_legal(legal, root.prior.shape)
     budget = _checked_budget(num_simulations, len(seeds), config)
     order = None
@@ -129,6 +132,8 @@ def _checked_legal(legal: np.ndarray | None, shape: tuple[int, ...]) -> np.ndarr
 def _checked_budget(budget: np.ndarray | None, batch: int, config: SearchConfig) -> np.ndarray:
     if budget is None:
         return np.full(batch, config.num_simulations, np.int32)
+    if not np.issubdtype(budget.dtype, np.integer):
+        raise ValueError(f"num_simulations must be integers, got dtype {budget.dtype}")
     if budget.shape != (batch,):
         raise ValueError(
             f"num_simulations must hold one number per root, [{batch}], got {budget.shape}"

@@ -227,3 +227,13 @@ def test_noise_comes_only_when_asked_for(method: str):
     noisy = searched(world, [0] * 50, root_noise=True, **settings)
     assert len(np.unique(quiet.visit_counts, axis=0)) == 1
     assert len(np.unique(noisy.visit_counts, axis=0)) > 1
+
+
+def test_a_budget_that_is_no_whole_number_is_refused():
+    with pytest.raises(ValueError, match="num_simulations must be integers, got dtype float64"):
+        searched(FLAT, [0, 0], budget=np.array([2.0, 3.0]))
+
+
+def test_a_seed_too_few_is_refused():
+    with pytest.raises(ValueError, match="seeds must hold one per root, .2,., got .1,."):
+        searched(FLAT, [0, 0], seeds=np.zeros(1, np.uint64))
