@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("rllib_ez", "serve", "tuning", "cli")
 # The one file that may use RLlib's private names: ray is pinned to a minor version for its sake.
 PRIVATE_HOME = ROOT / "rllib_ez/algorithm/pipeline.py"
+NUMBAS = {ROOT / "rllib_ez/core/search/lean.py": {"_source_stamp"}}  # and numba's in this one
 # Private names of RLlib that are also reached as `self._x` or in a string.
 RLLIB_PRIVATE = {
     "_dont_auto_sync_env_runner_states",
@@ -144,7 +145,8 @@ def test_private_names_stay_in_one_file():
     used = {
         str(path.relative_to(ROOT)): names
         for path in sources
-        if path != PRIVATE_HOME and (names := private_names(path.read_text()))
+        if path != PRIVATE_HOME
+        and (names := private_names(path.read_text()) - NUMBAS.get(path, set()))
     }
     assert used == {}
 

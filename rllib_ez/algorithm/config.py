@@ -41,7 +41,7 @@ class RunConfig:
     frame_size: int = 96  # Atari: height and width of a frame
     grayscale: bool = False  # Atari
     inference_device: str = "auto"  # of acting and reanalyse: "cpu", "cuda"; auto: cuda if there
-    inference_engine: str = "auto"  # there: "compiled" (CPU), "torch"; auto: the fastest
+    inference_engine: str = "auto"  # "compiled" (on a CPU), "cuda", "torch"; auto: by the device
 
     def __post_init__(self) -> None:
         for name in (

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from rllib_ez.errors import SettingError
 
-ENGINES = ("auto", "compiled", "torch")  # forms of the network that a search can use
+ENGINES = ("auto", "compiled", "cuda", "torch")  # forms of the network that a search can use
 
 
 def _check(ok: bool, name: str, rule: str, value: object) -> None:

@@ -5,6 +5,7 @@ Axes: B roots, L frame_stack.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -55,7 +56,7 @@ def make_engine(
     Args:
         network: is put into evaluation mode; `load` writes to it.
         device: "cpu" or a CUDA device.
-        engine: "auto": compiled code on a CPU, torch elsewhere; or one of ENGINES by name.
+        engine: "auto": "compiled" on a CPU, "cuda" on a CUDA device, else "torch"; or by name.
 
     Raises:
         SettingError: an unknown engine, or one that does not run on the device.
@@ -63,14 +64,37 @@ def make_engine(
     kind = torch.device(device).type
     if engine not in ENGINES:
         raise SettingError(f"inference_engine must be one of {', '.join(ENGINES)}, got {engine!r}")
-    if engine == "compiled" and kind != "cpu":
+    if engine == "auto":
+        engine = "compiled" if kind == "cpu" else fastest_on(kind)
+    needed = {"compiled": "cpu", "cuda": "cuda"}.get(engine, kind)
+    if needed != kind:
         raise SettingError(
-            f"inference_engine 'compiled' must run on a CPU, got inference_device {str(device)!r}: "
-            "choose 'auto'"
+            f"inference_engine {engine!r} must run on {needed!r}, got inference_device "
+            f"{str(device)!r}: choose 'auto'"
         )
-    if kind == "cpu" and engine != "torch":
+    if engine == "compiled":
         return CompiledModel(network)
+    if engine == "cuda":
+        from rllib_ez.core.gpu.model import GpuModel  # loads numba.cuda
+
+        return GpuModel(network, device=device)
     return InferenceModel(network, device=device)
+
+
+def fastest_on(kind: str) -> str:
+    """The engine for a device that is no CPU."""
+    if kind != "cuda":
+        return "torch"
+    from numba import cuda
+
+    if cuda.is_available():
+        return "cuda"
+    warnings.warn(
+        "numba.cuda must see the GPU for fast searches, and does not: searches run step by step in "
+        "torch. Install numba-cuda (pip install 'rllib-ez[gpu]'), or set inference_engine='torch'",
+        stacklevel=3,
+    )
+    return "torch"
 
 
 def blank_engine(

@@ -58,19 +58,19 @@ class OnnxModel:
             CheckpointError: nothing there, not ours, of a newer format, or a file was changed.
         """
         card = read_contract(folder).card
-        model = cls.__new__(cls)
-        model._describe(card.model, card.frame_dtype, num_threads)
-        model._reference = None  # until `load`
+        self = cls.__new__(cls)
+        self._describe(card.model, card.frame_dtype, num_threads)
+        self._reference = None  # until `load`
         try:
             paths = [str(Path(folder) / name) for name in (ROOT_FILE, STEP_FILE)]
-            model._use(*(_session(path, num_threads) for path in paths))
+            self._use(*(_session(path, num_threads) for path in paths))
         except Exception as error:  # ONNX Runtime raises many kinds
             if type(error).__module__.startswith("onnxruntime"):
                 raise CheckpointError(
                     f"graphs must run on this ONNX Runtime, got {error} in {str(folder)!r}"
                 ) from error
             raise
-        return model
+        return self
 
     def _describe(self, config: ModelConfig, frame_dtype: str | None, num_threads: int) -> None:
         self.config = config
