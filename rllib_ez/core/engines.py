@@ -87,7 +87,7 @@ def fastest_on(kind: str) -> str:
         return "torch"
     from numba import cuda
 
-    if cuda.is_available():
+    if cuda.is_available():  # type: ignore[no-untyped-call]
         return "cuda"
     warnings.warn(
         "numba.cuda must see the GPU for fast searches, and does not: searches run step by step in "
