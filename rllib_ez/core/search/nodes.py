@@ -37,34 +37,51 @@ def expand_row(tree: Tree, rules: Rules, edge: Edge, answer: Answer, row: int, n
     tree.raw_value[row, node] = answer.value[row]
     tree.value_sum[row, node] = answer.value[row]
     _backup(tree, rules, row, node)
-    _bound(tree, rules, row, node)
 
 
 @lean
 def _backup(tree: Tree, rules: Rules, row: int, node: int) -> None:
+    """Adds the leaf's return to every node above it and renews the Q of the edges on the way.
+
+    The bounds of Q are those of all edges of the tree, as they are now: values move towards each
+    other too. Only where an edge that was the lowest or the highest has moved must all be read.
+    """
+    leaf = node
+    lowest, highest = tree.q_bounds[row, 0], tree.q_bounds[row, 1]
+    if leaf == 1:
+        lowest, highest = np.inf, -np.inf  # no edge before this one
+    moved = False
     total = tree.value_sum[row, node]
     value_sum, visits = total, 1
     while node != ROOT:
         reward = tree.reward[row, node]
-        tree.q[row, node] = reward + rules.discount * (value_sum / visits)
+        q = reward + rules.discount * (value_sum / visits)
+        before = tree.q[row, node]
+        moved = moved or (node != leaf and (before == lowest or before == highest))
+        lowest, highest = min(lowest, q), max(highest, q)
+        tree.q[row, node] = q
         total = reward + rules.discount * total
         node = tree.parent[row, node]
         value_sum = tree.value_sum[row, node] + total
         visits = tree.visits[row, node] + 1
         tree.value_sum[row, node] = value_sum
         tree.visits[row, node] = visits
+    if moved:
+        lowest, highest = _q_range(tree, row, leaf)
+    tree.q_bounds[row, 0] = lowest
+    tree.q_bounds[row, 1] = highest
+    tree.q_scale[row] = 1.0 / max(highest - lowest, rules.min_max_delta)
 
 
 @lean
-def _bound(tree: Tree, rules: Rules, row: int, last: int) -> None:
+def _q_range(tree: Tree, row: int, last: int) -> tuple[float, float]:
+    """The lowest and the highest Q of the edges to nodes 1 .. last."""
     lowest, highest = np.inf, -np.inf
     for node in range(1, last + 1):
         q = tree.q[row, node]
         lowest = q if q < lowest else lowest
         highest = q if q > highest else highest
-    tree.q_bounds[row, 0] = lowest
-    tree.q_bounds[row, 1] = highest
-    tree.q_scale[row] = 1.0 / max(highest - lowest, rules.min_max_delta)
+    return lowest, highest
 
 
 @lean

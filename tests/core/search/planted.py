@@ -72,11 +72,23 @@ q_takes_the_sum_for_the_mean nodes
 
 NORMALISE_AND_CHOOSE = """
 bounds_only_ever_widen nodes
-- lowest, highest = np.inf, -np.inf
-+ lowest, highest = tree.q_bounds[row] if last > 1 else (np.inf, -np.inf)
+- if moved:
++ if moved and False:
 bounds_start_at_0 nodes
-- lowest, highest = np.inf, -np.inf
-+ lowest, highest = 0.0, 0.0
+- lowest, highest = np.inf, -np.inf  # no edge before
++ lowest, highest = 0.0, 0.0  # no edge before
+bounds_do_not_see_the_highest_move nodes
+- (before == lowest or before == highest)
++ before == lowest
+bounds_do_not_see_the_lowest_move nodes
+- (before == lowest or before == highest)
++ before == highest
+bounds_see_the_last_edge_only nodes
+- moved = moved or (node
++ moved = (node
+bounds_start_anew_at_the_second_edge nodes
+- if leaf == 1
++ if leaf == 2
 bounds_miss_the_newest_edge nodes
 - range(1, last + 1)
 + range(1, max(last, 2))
