@@ -182,6 +182,7 @@ def draw(raw: dict[str, Any], path: Path) -> None:
     """A panel for the tree and one for each network: time over the number of roots."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
 
     figure = Figure(figsize=(13, 4.2), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
@@ -203,8 +204,8 @@ def draw(raw: dict[str, Any], path: Path) -> None:
             axes.set_xticks(batches, [str(batch) for batch in batches])
             axes.set_xticks([], minor=True)
             axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
             axes.yaxis.set_minor_formatter("{x:g}")
-            axes.tick_params(axis="y", which="minor", labelsize=7)
             axes.legend(fontsize=8)
         axes.grid(alpha=0.3, which="both")
     figure.suptitle(f"{clock(raw)} time, {raw['machine']['processor']}", fontsize=10)
