@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from rllib_ez.core.random import mix
 from rllib_ez.core.search.gumbel import conclude_by_gumbel, score_by_gumbel
 from rllib_ez.core.search.lean import lean
 from rllib_ez.core.search.nodes import best_action, expand_row, visits_of_edge
@@ -39,7 +36,6 @@ def conclude(tree: Tree, rules: Rules, plan: Plan, out: Conclusion) -> None:
 @lean
 def select_row(tree: Tree, rules: Rules, plan: Plan, edge: Edge, row: int, simulation: int) -> None:
     """Walks one tree down to an edge not expanded yet, and writes it to `edge`."""
-    seed = mix(plan.seed[row] ^ np.uint64(simulation))
     node = ROOT
     estimate = 0.0  # of each root anew: it must not leak from the row before
     while True:
@@ -48,7 +44,7 @@ def select_row(tree: Tree, rules: Rules, plan: Plan, edge: Edge, row: int, simul
         else:
             estimate = mean_q(tree, row, node, estimate)
             score_by_puct(tree, rules, plan, row, node, estimate)
-        action = best_action(tree, row, node, seed)
+        action = best_action(tree, plan, row, node, simulation)
         child = tree.child[row, node, action]
         if child == UNEXPANDED:
             edge.parent[row] = node

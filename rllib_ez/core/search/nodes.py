@@ -10,6 +10,7 @@ import numpy as np
 
 from rllib_ez.core.random import mix
 from rllib_ez.core.search.lean import lean
+from rllib_ez.core.search.plan import Plan
 from rllib_ez.core.search.tree import ROOT, UNEXPANDED, Answer, Edge, Rules, Tree
 
 
@@ -103,11 +104,11 @@ def visits_of_edge(tree: Tree, row: int, node: int, action: int) -> int:
 
 
 @lean
-def best_action(tree: Tree, row: int, node: int, seed: int) -> int:
+def best_action(tree: Tree, plan: Plan, row: int, node: int, simulation: int) -> int:
     """The action with the best of `tree.scores`; -inf is never chosen.
 
     The k-th of equal scores, in the order of actions, takes the place of those before it if
-    mix(seed ^ (node * A + action)) is divisible by k: by chance 1 / k.
+    mix(mix(seed ^ simulation) ^ (node * A + action)) is divisible by k: by chance 1 / k.
     """
     actions = tree.child.shape[2]
     best, choice, ties = -np.inf, -1, 0
@@ -117,7 +118,8 @@ def best_action(tree: Tree, row: int, node: int, seed: int) -> int:
             best, choice, ties = score, action, 1
         elif score == best and score != -np.inf:
             ties += 1
-            draw = mix(seed ^ np.uint64(node * actions + action))
+            draw = mix(plan.seed[row] ^ np.uint64(simulation))
+            draw = mix(draw ^ np.uint64(node * actions + action))
             if draw % np.uint64(ties) == np.uint64(0):
                 choice = action
     return choice

@@ -116,13 +116,13 @@ a_tie_goes_to_the_last nodes
 a_tie_of_many_forgets_how_many nodes
 - ties += 1
 + ties = 2
-ties_are_drawn_alike_in_every_simulation kernels
+ties_are_drawn_alike_in_every_simulation nodes
 - mix(plan.seed[row] ^ np.uint64(simulation))
 + mix(plan.seed[row])
 ties_are_drawn_alike_at_every_node nodes
 - np.uint64(node * actions + action)
 + np.uint64(action)
-ties_are_drawn_alike_in_every_row kernels
+ties_are_drawn_alike_in_every_row nodes
 - mix(plan.seed[row] ^
 + mix(plan.seed[0] ^
 """
