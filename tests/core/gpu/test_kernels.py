@@ -28,7 +28,7 @@ def test_the_device_form_calls_device_forms_only(function):
 
 def test_the_form_for_the_cpu_still_calls_its_own():
     kernels.on_device(select_row)
-    assert isinstance(select_row.py_func.__globals__["mix"], Dispatcher)
+    assert isinstance(select_row.py_func.__globals__["best_action"], Dispatcher)
 
 
 @pytest.mark.gpu
