@@ -9,7 +9,9 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-MARKER = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+MARKER = re.compile(
+    r"(<!-- table: (\w+)(, first part)? -->\n).*?(<!-- end of table -->)", re.DOTALL
+)
 
 
 def filled(readme: str) -> str:
@@ -17,7 +19,10 @@ def filled(readme: str) -> str:
 
     def table(match: re.Match[str]) -> str:
         text = (ROOT / "benchmarks" / "results" / match[2] / "table.md").read_text()
-        return f"{match[1]}{text}{match[3]}"
+        if match[3]:  # up to its second heading, and the command at its end
+            head, first, rest = re.split(r"(?m)^(?=### )", text, maxsplit=2)
+            text = head + first + rest.rstrip().splitlines()[-1] + "\n"
+        return f"{match[1]}{text}{match[4]}"
 
     return MARKER.sub(table, readme)
 
