@@ -15,7 +15,7 @@ import rllib_ez
 from cli.errors import one_line
 from cli.threads import usable_cores
 
-PACKAGES = ("ray", "torch", "gymnasium", "ale-py", "numba", "numpy")
+PACKAGES = ("ray", "torch", "gymnasium", "ale-py", "numba", "numpy", "onnxruntime")
 
 
 @one_line
