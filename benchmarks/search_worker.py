@@ -29,15 +29,14 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from torch import Tensor  # noqa: E402
 
-from rllib_ez.core.compiled.grow import grow  # noqa: E402
+from rllib_ez.core.compiled.grow import run_search  # noqa: E402
 from rllib_ez.core.compiled.store import Store  # noqa: E402
 from rllib_ez.core.compiled.table import TableNet, TableWork  # noqa: E402
 from rllib_ez.core.config import ModelConfig, SearchConfig  # noqa: E402
 from rllib_ez.core.networks import EfficientZeroModel  # noqa: E402
 from rllib_ez.core.search.estimates import RootEstimate  # noqa: E402
-from rllib_ez.core.search.kernels import conclude  # noqa: E402
 from rllib_ez.core.search.plan import Conclusion, Plan  # noqa: E402
-from rllib_ez.core.search.tree import Answer, Edge, Rules, Tree  # noqa: E402
+from rllib_ez.core.search.tree import Rules, Tree  # noqa: E402
 from rllib_ez.core.search_timing import SearchRun, load_engine, random_observations  # noqa: E402
 
 METHODS = ("puct", "gumbel")
@@ -89,14 +88,10 @@ class Table:
 
     def run(self, latent: Tensor, tree: Tree, rules: Rules, plan: Plan) -> Conclusion:
         """What `CompiledModel.run` does, on one thread."""
-        batch, nodes, actions = tree.child.shape
+        batch, nodes = tree.visits.shape
         store = Store.make(batch, nodes, latent=1, memory=1)
         store.latent[:, 0] = latent.numpy()
-        edge, answer = Edge.blank(batch), Answer.blank(batch, actions)
-        grow(self.net, TableWork(batch), store, tree, rules, plan, edge, answer)
-        out = Conclusion.blank(batch, actions)
-        conclude(tree, rules, plan, out)
-        return out
+        return run_search(self.net, TableWork(batch), store, tree, rules, plan)
 
 
 def network_run(case: dict[str, Any], config: SearchConfig) -> tuple[SearchRun, int]:

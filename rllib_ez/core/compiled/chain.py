@@ -9,11 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from rllib_ez.core.compiled.grow import step
-from rllib_ez.core.compiled.model import WORTH_A_THREAD, CompiledModel
+from rllib_ez.core.compiled.model import CompiledModel
 from rllib_ez.core.compiled.store import Store
 from rllib_ez.core.search.lean import lean
 from rllib_ez.core.search.tree import ROOT, Answer, Edge
@@ -29,9 +28,7 @@ def run_chain(model: CompiledModel, latent: Latents, num_simulations: int) -> La
     Returns:
         [B, D], the last latents.
     """
-    batch = len(latent)
-    worth = int(batch * num_simulations * model.cost / WORTH_A_THREAD)
-    rows = np.array_split(np.arange(batch), max(1, min(torch.get_num_threads(), batch, worth)))
+    rows = model.parts(np.full(len(latent), num_simulations))
     if len(rows) == 1:
         return _run_rows(model, latent, rows[0], num_simulations)
     with ThreadPoolExecutor(len(rows)) as threads:
@@ -39,16 +36,14 @@ def run_chain(model: CompiledModel, latent: Latents, num_simulations: int) -> La
         return np.concatenate(list(parts))
 
 
-def _run_rows(
-    model: CompiledModel, latent: Latents, rows: NDArray[np.int64], num_simulations: int
-) -> Latents:
-    batch, actions = len(rows), model.network.config.num_actions
+def _run_rows(model: CompiledModel, latent: Latents, rows: slice, num_simulations: int) -> Latents:
+    batch, actions = rows.stop - rows.start, model.network.config.num_actions
     store = Store.make(
         batch, num_simulations + 1, latent=model.latent_size, memory=model.memory_size
     )
     store.latent[:, ROOT] = latent[rows]
     work = model.kind.make_work(model.net, batch)
-    _chain(model.net, work, store, Edge.blank(batch), Answer.blank(batch, actions), int(rows[0]))
+    _chain(model.net, work, store, Edge.blank(batch), Answer.blank(batch, actions), rows.start)
     return store.latent[:, -1]
 
 

@@ -13,10 +13,10 @@ from numba.extending import overload
 
 from rllib_ez.core.compiled import pixel, table, vector
 from rllib_ez.core.compiled.store import Store
-from rllib_ez.core.search.kernels import select_row
+from rllib_ez.core.search.kernels import conclude, select_row
 from rllib_ez.core.search.lean import lean
 from rllib_ez.core.search.nodes import expand_row
-from rllib_ez.core.search.plan import Plan
+from rllib_ez.core.search.plan import Conclusion, Plan
 from rllib_ez.core.search.tree import Answer, Edge, Rules, Tree
 
 STEPS: dict[type, Callable[..., None]] = {
@@ -60,3 +60,15 @@ def grow(
         step(net, work, nodes, node, count, edge, answer)
         for row in range(count):
             expand_row(tree, rules, edge, answer, row, node)
+
+
+def run_search(
+    net: Any, work: Any, nodes: Store, tree: Tree, rules: Rules, plan: Plan
+) -> Conclusion:
+    """Grows planted trees, whose root latents stand in `nodes`, and concludes; on this thread."""
+    batch, _, actions = tree.child.shape
+    out = Conclusion.blank(batch, actions)
+    edge, answer = Edge.blank(batch), Answer.blank(batch, actions)
+    grow(net, work, nodes, tree, rules, plan, edge, answer)
+    conclude(tree, rules, plan, out)
+    return out

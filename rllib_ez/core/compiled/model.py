@@ -17,15 +17,14 @@ import torch
 from torch import Tensor
 
 from rllib_ez.core.compiled import pixel, vector
-from rllib_ez.core.compiled.grow import grow
+from rllib_ez.core.compiled.grow import run_search
 from rllib_ez.core.compiled.store import Store
 from rllib_ez.core.config import ModelConfig
 from rllib_ez.core.inference import InferenceModel
 from rllib_ez.core.networks import EfficientZeroModel
 from rllib_ez.core.search.estimates import RootEstimate
-from rllib_ez.core.search.kernels import conclude
 from rllib_ez.core.search.plan import Conclusion, Plan
-from rllib_ez.core.search.tree import ROOT, Answer, Edge, Rules, Tree
+from rllib_ez.core.search.tree import ROOT, Answer, Rules, Tree
 
 KINDS = {"vector": vector, "pixel": pixel}
 WORTH_A_THREAD = 2e7  # multiplications: about 0.2 ms of one core
@@ -79,33 +78,29 @@ class CompiledModel:
 
     def run(self, latent: Tensor, tree: Tree, rules: Rules, plan: Plan) -> Conclusion:
         """Grows the planted trees from root latents [B, D] and concludes."""
-        batch, _, actions = tree.child.shape
-        out = Conclusion.blank(batch, actions)
-        search = partial(self._run_rows, latent.numpy(), tree, rules, plan, out)
-        first, *others = self._parts(plan.budget)
-        if others and self._threads is None:
+        search = partial(self._run_rows, latent.numpy(), tree, rules, plan)
+        first, *others = self.parts(plan.budget)
+        if not others:
+            return search(first)
+        if self._threads is None:
             self._threads = ThreadPoolExecutor(thread_name_prefix="search")
-        waiting = [self._threads.submit(search, rows) for rows in others] if self._threads else []
-        search(first)
-        for part in waiting:
-            part.result()
-        return out
+        waiting = [self._threads.submit(search, rows) for rows in others]
+        concluded = [search(first), *(part.result() for part in waiting)]
+        return Conclusion(*(np.concatenate(arrays) for arrays in zip(*concluded, strict=True)))
 
     def _run_rows(
-        self, latent: np.ndarray, tree: Tree, rules: Rules, plan: Plan, out: Conclusion, rows: slice
-    ) -> None:
+        self, latent: np.ndarray, tree: Tree, rules: Rules, plan: Plan, rows: slice
+    ) -> Conclusion:
         """The search of some rows; releases the GIL."""
         tree = Tree(*(array[rows] for array in tree))
         plan = Plan(*(array[rows] for array in plan))
-        batch, num_nodes, actions = tree.child.shape
+        batch, num_nodes = tree.visits.shape
         nodes = self._nodes(batch, num_nodes)
         nodes.latent[:, ROOT] = latent[rows]
         nodes.memory[:, ROOT] = 0
-        edge, answer = Edge.blank(batch), Answer.blank(batch, actions)
-        grow(self.net, self._work(batch), nodes, tree, rules, plan, edge, answer)
-        conclude(tree, rules, plan, Conclusion(*(array[rows] for array in out)))
+        return run_search(self.net, self._work(batch), nodes, tree, rules, plan)
 
-    def _parts(self, budget: np.ndarray) -> list[slice]:
+    def parts(self, budget: np.ndarray) -> list[slice]:
         """Consecutive rows for each thread, alike in work."""
         done = np.cumsum(budget)
         worth = int(done[-1] * self.cost / WORTH_A_THREAD)

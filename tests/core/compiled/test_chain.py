@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from rllib_ez.core.compiled import chain
 from rllib_ez.core.compiled.chain import run_chain
 from rllib_ez.core.compiled.model import CompiledModel
 from rllib_ez.core.config import ModelConfig
@@ -37,6 +36,6 @@ def test_threads_change_nothing(
     model: CompiledModel, latent: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ):
     one = run_chain(model, latent, STEPS)
-    monkeypatch.setattr(chain, "WORTH_A_THREAD", 1.0)
+    monkeypatch.setattr("rllib_ez.core.compiled.model.WORTH_A_THREAD", 1.0)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     assert run_chain(model, latent, STEPS).tobytes() == one.tobytes()

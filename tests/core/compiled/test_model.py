@@ -79,13 +79,13 @@ def test_threads_get_rows_of_like_work(monkeypatch):
     monkeypatch.setattr("rllib_ez.core.compiled.model.WORTH_A_THREAD", 1.0)
     model = CompiledModel(made(VECTOR))
     budget = np.array([40, 10, 10, 10, 10], np.int32)
-    assert model._parts(budget) == [slice(0, 1), slice(1, 5)]
+    assert model.parts(budget) == [slice(0, 1), slice(1, 5)]
 
 
 def test_little_work_stays_on_one_thread(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
     model = CompiledModel(made(VECTOR))
-    assert model._parts(np.array([4, 4], np.int32)) == [slice(0, 2)]
+    assert model.parts(np.array([4, 4], np.int32)) == [slice(0, 2)]
 
 
 @BOTH

@@ -11,16 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rllib_ez.core.compiled.grow import grow
+from rllib_ez.core.compiled.grow import run_search
 from rllib_ez.core.compiled.store import Store
 from rllib_ez.core.compiled.table import TableNet, TableWork
 from rllib_ez.core.config import SearchConfig
 from rllib_ez.core.search import search
 from rllib_ez.core.search.estimates import RootEstimate, StepEstimate
-from rllib_ez.core.search.kernels import conclude
 from rllib_ez.core.search.plan import Conclusion, Plan
 from rllib_ez.core.search.search import run_stepwise
-from rllib_ez.core.search.tree import Answer, Edge, Rules, Tree
+from rllib_ez.core.search.tree import Rules, Tree
 from rllib_ez.core.types import SearchResult
 
 
@@ -80,14 +79,10 @@ class CompiledTable:
 
     def run(self, latent: Tensor, tree: Tree, rules: Rules, plan: Plan) -> Conclusion:
         """Grows planted trees whose roots are the states in `latent` [B, 1]."""
-        batch, nodes, actions = tree.child.shape
+        batch, nodes = tree.visits.shape
         store = Store.make(batch, nodes, latent=1, memory=1)
         store.latent[:, 0] = latent.numpy()
-        edge, answer = Edge.blank(batch), Answer.blank(batch, actions)
-        grow(self.net, TableWork(batch), store, tree, rules, plan, edge, answer)
-        out = Conclusion.blank(batch, actions)
-        conclude(tree, rules, plan, out)
-        return out
+        return run_search(self.net, TableWork(batch), store, tree, rules, plan)
 
 
 def random_world(
