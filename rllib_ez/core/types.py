@@ -67,6 +67,7 @@ class Segment:
     terminated: bool  # the world ended: value 0 after the last step
     truncated: bool  # cut off: the final observation still has a value
     collected_at_update: int  # the actor's number of gradient updates, for the sample's age
+    score: float = 0.0  # rewards of these steps before any clipping, summed
 
     @property
     def ended(self) -> bool:
@@ -80,6 +81,22 @@ class Segment:
     def agent_steps(self) -> int:
         """Number of agent steps, the same with one agent (RLlib calls this)."""
         return len(self.action)
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """A finished episode, or what replay still holds of it: its last T steps."""
+
+    episode_id: int
+    is_first: bool  # frames[0] is the episode's first observation: nothing is missing
+    frames: np.ndarray  # [T + 1, *frame], with the final observation
+    action: np.ndarray  # [T] i32
+    reward: np.ndarray  # [T] f32, as in `Segment`
+    policy: np.ndarray  # [T, A] f32
+    root_value: np.ndarray  # [T] f32
+    collected_at_update: np.ndarray  # [T + 1] i64
+    terminated: bool  # else truncated
+    score: float  # rewards of the whole episode before any clipping, summed
 
 
 @dataclass(frozen=True, slots=True)
