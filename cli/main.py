@@ -1,4 +1,4 @@
-"""The `ez` command: train, evaluate, play, export, bench, info."""
+"""The `ez` command: train, evaluate, play, export, bench, info, episodes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import typer
 
 import rllib_ez
 from cli.bench import bench
+from cli.episodes import episodes
 from cli.evaluate import evaluate
 from cli.export import export
 from cli.info import info
@@ -46,6 +47,7 @@ app.command()(play)
 app.command()(export)
 app.add_typer(bench, name="bench")
 app.command()(info)
+app.command()(episodes)
 
 if __name__ == "__main__":
     app()

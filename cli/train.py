@@ -175,8 +175,7 @@ def carry_out(order: Order, console: Console, *, started: float, as_json: bool) 
 
 def prepare_search(algo: EfficientZero, console: Console) -> None:
     """Compiles what this machine has not compiled yet: once here, not in every env runner."""
-    from rllib_ez.algorithm.pipeline import pick_device
-    from rllib_ez.core.engines import warm_up
+    from rllib_ez.core.engines import pick_device, warm_up
 
     config = algo.config
     told = "preparing the search (compiled once on each machine, which takes up to a minute)"
@@ -234,8 +233,8 @@ def ready(order: Order, algo: EfficientZero, console: Console) -> Iterator[Train
     from cli.run_folder import cut_progress
     from cli.training import Training
 
-    plan, replay = order.plan, algo.pipeline.replay
-    console.print(f"replay when full: {replay.memory}", soft_wrap=True)
+    plan = order.plan
+    console.print(f"replay when full: {algo.pipeline.memory}", soft_wrap=True)
     steps = algo.pipeline.num_env_steps
     rows = cut_progress(order.folder, steps)
     status = Status(

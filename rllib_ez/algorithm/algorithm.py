@@ -7,32 +7,22 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import ray
-import torch
 from ray.rllib.algorithms.algorithm import Algorithm
-from ray.rllib.core import DEFAULT_MODULE_ID
-from ray.rllib.core.learner.learner import Learner
-from ray.rllib.core.learner.training_data import TrainingData
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, LEARNER_RESULTS
+from ray.tune import PlacementGroupFactory
 
 import rllib_ez
+from rllib_ez.algorithm.actors import Weights
 from rllib_ez.algorithm.config import EfficientZeroConfig
-from rllib_ez.algorithm.learner import STEP_RESULTS
-from rllib_ez.algorithm.metrics import log_stages
-from rllib_ez.algorithm.pipeline import Pipeline, keep_torch_fast
+from rllib_ez.algorithm.keeping import KeptPipeline
+from rllib_ez.algorithm.metrics import log_pipeline
+from rllib_ez.algorithm.pipeline import Pipeline
+from rllib_ez.algorithm.rllib_private import env_runner_actors, keep_torch_fast, learners_of
+from rllib_ez.algorithm.workers import LocalWorker, RemoteWorker, Worker
 from rllib_ez.core.agent_card import FOLDER, AgentCard, write_agent
-from rllib_ez.core.random import EPISODES_PER_RUNNER
-from rllib_ez.core.types import Segment, TrainBatch
 from rllib_ez.errors import CheckpointError
 
 PIPELINE = "pipeline"
-Weights = dict[str, torch.Tensor]
-
-
-def inference_weights(learner: Learner) -> Weights:
-    """A copy, on the CPU, of the weights that acting needs."""
-    state = learner.module[DEFAULT_MODULE_ID].unwrapped().model.inference_state_dict()
-    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in state.items()}
 
 
 class EfficientZero(Algorithm):
@@ -44,88 +34,70 @@ class EfficientZero(Algorithm):
         return EfficientZeroConfig(algo_class=cls)
 
     def setup(self, config: Any) -> None:
-        """Builds runners and learner (RLlib), then replay and reanalyse."""
+        """Builds runners and learners (RLlib), then replay, reanalyse and what keeps them busy."""
         super().setup(config)
         keep_torch_fast()
         self._spec = self.config.env_spec()
-        self.pipeline = Pipeline(self.config, self._spec)
-        self._weights = self.learner_weights()
-        self.pipeline.set_target(self._weights)
+        runners: dict[int, Worker] = {
+            index: RemoteWorker(actor)
+            for index, actor in env_runner_actors(self.env_runner_group).items()
+        }
+        self.pipeline = Pipeline(
+            self.config,
+            self._spec,
+            runners=runners or {0: LocalWorker(self.env_runner)},
+            learners=[
+                (LocalWorker if self.learner_group.is_local else RemoteWorker)(learner)
+                for learner in learners_of(self.learner_group)
+            ],
+        )
+        self._kept = KeptPipeline(self.pipeline)
+        self.pipeline.begin()
 
     def training_step(self) -> None:
         """Act, remember, refresh, learn, publish."""
-        self.pipeline.add(self._collect())
-        while self.pipeline.updates_due() > 0:
-            self._learn(self.pipeline.next_batches())
-            if self.pipeline.target_is_due:
-                self.pipeline.set_target(self.learner_weights())
-        self._weights = self.learner_weights()
-        self._log_pipeline()
+        self.pipeline.work()
+        self._log()
 
-    def _collect(self) -> list[Segment]:
-        request: dict[str, Any] = {"random_actions": self.pipeline.acts_randomly}
-        update = self.pipeline.num_updates
-        if self.config.num_env_runners == 0:
-            runner = self.env_runner
-            segments = runner.sample_with_weights(self._weights, update, **request)
-            metrics = [runner.get_metrics()]
-        else:
-            request |= {"weights": ray.put(self._weights), "update": update}
-            group = self.env_runner_group
-            results = group.foreach_env_runner(
-                "sample_with_weights", kwargs=request, local_env_runner=False
-            )
-            segments = [segment for result in results for segment in result]
-            metrics = group.foreach_env_runner("get_metrics", local_env_runner=False)
-            self._close_lost_episodes(segments)
-        self.metrics.aggregate(metrics, key=ENV_RUNNER_RESULTS)
-        return segments
-
-    def _close_lost_episodes(self, segments: list[Segment]) -> None:
-        """Ends the episodes of runners that did not answer: they begin others once back."""
-        answered = {segment.episode_id // EPISODES_PER_RUNNER for segment in segments}
-        open_episodes = self.pipeline.replay.open_episodes
-        lost = [e for e in open_episodes if e // EPISODES_PER_RUNNER not in answered]
-        self.pipeline.replay.close_episodes(lost)
-
-    def _learn(self, batches: list[TrainBatch]) -> None:
-        with self.pipeline.clock.stage("learn"):
-            if self.config.num_learners == 0:
-                data = TrainingData(batch=batches)
-                results = self.learner_group.update(
-                    training_data=data, defer_solve_refs_to_learner=True
-                )
-            else:
-                data = TrainingData(batch_refs=[ray.put(batch) for batch in batches])
-                results = self.learner_group.update(training_data=data)
-        for result in results:
-            self.pipeline.learned(result.pop(STEP_RESULTS))
-        self.metrics.aggregate(results, key=LEARNER_RESULTS)
+    def finish_updates(self) -> None:
+        """Makes the updates that are still due, without further env steps."""
+        self.pipeline.finish()
+        self._log()
 
     def learner_weights(self) -> Weights:
         """A copy of what acting needs of the network as it is now; what `Agent` takes."""
-        results = self.learner_group.foreach_learner(inference_weights)
-        return next(result.get() for result in results)
+        return self.pipeline.learner_weights()
 
-    def _log_pipeline(self) -> None:
+    def _log(self) -> None:
         pipeline = self.pipeline
-        cache = pipeline.cache
-        counts = {
-            "num_env_steps": pipeline.num_env_steps,
-            "num_updates": pipeline.num_updates,
-            "target_version": pipeline.reanalyser.version,
-            "replay_positions": pipeline.replay.num_positions,
-            "replay_bytes": pipeline.replay.nbytes,
-            "num_roots_reanalysed": pipeline.reanalyser.num_roots_searched,
-            "reanalyse_hit_rate": 1 - cache.num_computed / max(1, cache.num_asked),
+        for kept, key in (
+            (pipeline.sampling.metrics, ENV_RUNNER_RESULTS),
+            (pipeline.learner_metrics, LEARNER_RESULTS),
+        ):
+            if kept:
+                self.metrics.aggregate(kept, key=key)
+                kept.clear()
+        log_pipeline(self.metrics, pipeline)
+
+    @classmethod
+    def default_resource_request(cls, config: Any) -> Any:
+        """RLlib's, and what the actors of replay and reanalyse need."""
+        request = super().default_resource_request(config)
+        settings = cls.get_default_config().update_from_dict(config)
+        shard = {"CPU": settings.num_cpus_per_replay_shard}
+        searcher = {
+            "CPU": settings.num_cpus_per_reanalyse_actor,
+            "GPU": settings.num_gpus_per_reanalyse_actor,
         }
-        for name, value in counts.items():
-            self.metrics.log_value(("pipeline", name), value, window=1)
-        log_stages(self.metrics, pipeline.clock, "pipeline")
+        # Behind RLlib's own, whose places it knows by number.
+        bundles = [*request.bundles]
+        bundles += [shard] * settings.num_replay_shards
+        bundles += [searcher] * settings.num_reanalyse_actors
+        return PlacementGroupFactory(bundles, strategy=request.strategy)
 
     def get_checkpointable_components(self) -> list[tuple[str, Any]]:
         """RLlib's, and replay with everything around it."""
-        return [*super().get_checkpointable_components(), (PIPELINE, self.pipeline)]
+        return [*super().get_checkpointable_components(), (PIPELINE, self._kept)]
 
     def get_state(self, components: Any = None, **kwargs: Any) -> dict[str, Any]:
         """RLlib's state; the pipeline writes its own files."""
@@ -153,6 +125,7 @@ class EfficientZero(Algorithm):
             write_agent(draft / FOLDER, self.agent_card(), self.learner_weights())
             sync_to_disk(draft)
             move_into_place(draft, target)
+            self._kept.saved_as(target / PIPELINE)
         except OSError as error:
             shutil.rmtree(draft, ignore_errors=True)
             raise CheckpointError(
@@ -175,7 +148,7 @@ class EfficientZero(Algorithm):
             )
         super().restore_from_path(path, *args, **kwargs)
         keep_torch_fast()
-        self._weights = self.learner_weights()
+        self.pipeline.begin()
 
     def agent_card(self) -> AgentCard:
         """What `Agent.load` needs to know."""

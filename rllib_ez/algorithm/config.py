@@ -5,14 +5,14 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, fields
 from typing import Any
 
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
+from rllib_ez.algorithm.run_config import RunConfig
 from rllib_ez.core.config import (
-    ENGINES,
     LossConfig,
     ModelConfig,
     OptimizerConfig,
@@ -20,52 +20,10 @@ from rllib_ez.core.config import (
     SearchConfig,
     TargetsConfig,
 )
+from rllib_ez.core.engines import pick_device
+from rllib_ez.core.reanalyse import Reanalyser
 from rllib_ez.envs import EnvSpec, describe
 from rllib_ez.errors import SettingError
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunConfig:
-    """How acting, reanalyse and learning take turns, and what the environment looks like."""
-
-    replay_ratio: float = 1.0  # gradient updates per env step, > 0; held exactly
-    num_random_steps: int = 2000  # env steps with random actions before the first update
-    batch_size: int = 256  # samples per gradient update
-    batches_ahead: int = 1  # batches drawn and reanalysed together; their priorities come late
-    target_update_every_updates: int = 200  # gradient updates between target networks
-    reanalyse_batch_size: int = 256  # roots searched together in reanalyse
-    reanalyse_root_noise: bool = False  # Dirichlet noise in reanalyse too, as published
-    random_action_fraction: float = 0.0  # of training actions, drawn uniformly; [0, 1]
-    temperature_updates: int = 100_000  # acting turns greedier at 1/2 and 3/4 of these updates
-    num_evaluation_simulations: int | None = None  # None: as in training
-    frame_size: int = 96  # Atari: height and width of a frame
-    grayscale: bool = False  # Atari
-    inference_device: str = "auto"  # of acting and reanalyse: "cpu", "cuda"; auto: cuda if there
-    inference_engine: str = "auto"  # "compiled" (on a CPU), "cuda", "torch"; auto: by the device
-
-    def __post_init__(self) -> None:
-        for name in (
-            "batch_size batches_ahead target_update_every_updates reanalyse_batch_size "
-            "temperature_updates frame_size"
-        ).split():
-            if getattr(self, name) < 1:
-                raise SettingError(f"{name} must be >= 1, got {getattr(self, name)}")
-        if self.replay_ratio <= 0:
-            raise SettingError(f"replay_ratio must be > 0, got {self.replay_ratio}")
-        if self.num_random_steps < 0:
-            raise SettingError(f"num_random_steps must be >= 0, got {self.num_random_steps}")
-        fraction = self.random_action_fraction
-        if not 0 <= fraction <= 1:
-            raise SettingError(f"random_action_fraction must be in [0, 1], got {fraction}")
-        simulations = self.num_evaluation_simulations
-        if simulations is not None and simulations < 1:
-            raise SettingError(f"num_evaluation_simulations must be >= 1, got {simulations}")
-        if self.inference_engine not in ENGINES:
-            known = ", ".join(ENGINES)
-            raise SettingError(
-                f"inference_engine must be one of {known}, got {self.inference_engine!r}"
-            )
-
 
 STAGES = (
     ModelConfig, SearchConfig, ReplayConfig, TargetsConfig, LossConfig, OptimizerConfig, RunConfig,
@@ -152,7 +110,7 @@ class EfficientZeroConfig(AlgorithmConfig):
             algo_class = EfficientZero
         super().__init__(algo_class=algo_class)
         from rllib_ez.algorithm.env_runner import MCTSEnvRunner
-        from rllib_ez.algorithm.pipeline import prepare_rllib
+        from rllib_ez.algorithm.rllib_private import prepare_rllib
 
         self.env_runner_cls = MCTSEnvRunner
         for name, value in known_settings().items():
@@ -209,6 +167,11 @@ class EfficientZeroConfig(AlgorithmConfig):
                 raise SettingError(f"{name} must be a number >= 1, got {getattr(self, name)!r}")
         for stage in STAGES[1:]:
             self.stage(stage)
+        if self.batch_size % max(1, self.num_learners):
+            raise SettingError(
+                f"batch_size must be a multiple of num_learners, so that each learns an equal "
+                f"share, got {self.batch_size} and {self.num_learners}"
+            )
 
     def stage(self, stage: type) -> Any:
         """One of `STAGES` (not ModelConfig) with the values set here."""
@@ -222,6 +185,17 @@ class EfficientZeroConfig(AlgorithmConfig):
             values["num_simulations"] = self.num_evaluation_simulations
             return SearchConfig(**values)
         return config
+
+    def make_reanalyser(self, spec: EnvSpec) -> Reanalyser:
+        """The target network and its search, still without weights."""
+        return Reanalyser(
+            self.model_config_for(spec),
+            self.search_config(),
+            seed=self.seed,
+            root_noise=self.reanalyse_root_noise,
+            device=pick_device(self.inference_device),
+            engine=self.inference_engine,
+        )
 
     def env_spec(self) -> EnvSpec:
         """What the environment's spaces say, with this config's frame size and colour."""
@@ -237,7 +211,7 @@ class EfficientZeroConfig(AlgorithmConfig):
 
         A class, or a creator registered with Tune, gets `env_config` as one dict: RLlib's way.
         """
-        from rllib_ez.algorithm.pipeline import registered_creator
+        from rllib_ez.algorithm.rllib_private import registered_creator
 
         creator = registered_creator(self.env) if isinstance(self.env, str) else self.env
         if creator is None:

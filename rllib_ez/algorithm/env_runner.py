@@ -5,8 +5,7 @@ Axes: E environments, T steps, A actions, L frame_stack.
 
 from __future__ import annotations
 
-import warnings
-import zlib
+import time
 from collections.abc import Collection
 from functools import partial
 from typing import Any
@@ -21,29 +20,23 @@ from ray.rllib.env.env_runner import EnvRunner
 from ray.rllib.utils.checkpoints import Checkpointable
 
 from rllib_ez.algorithm.config import EfficientZeroConfig
-from rllib_ez.algorithm.metrics import log_episode, log_stages, log_steps
-from rllib_ez.algorithm.pipeline import keep_torch_fast, pick_device
-from rllib_ez.algorithm.tracks import Game, Track, play_again
-from rllib_ez.core.acting import Actor, FrameStacks, temperature_at
+from rllib_ez.algorithm.games import Games
+from rllib_ez.algorithm.metrics import log_episode, log_steps
+from rllib_ez.algorithm.requests import RunnerReport, SampleRequest
+from rllib_ez.algorithm.rllib_private import keep_torch_fast
+from rllib_ez.core.acting import Actor, temperature_at
 from rllib_ez.core.clock import StageClock
-from rllib_ez.core.engines import make_engine
-from rllib_ez.core.random import (
-    EPISODES_PER_RUNNER,
-    Stream,
-    episode_seeds,
-    evaluation_seeds,
-    generator,
-    search_seeds,
-)
+from rllib_ez.core.engines import make_engine, pick_device
+from rllib_ez.core.random import Stream, evaluation_seeds, generator, search_seeds
 from rllib_ez.core.types import Segment
 from rllib_ez.envs import (
     MAX_EVALUATION_ENVS,
     EpisodeResult,
     VectorEnv,
-    VectorStep,
     make_env,
     play_episodes,
 )
+from rllib_ez.errors import EnvironmentCrashError
 
 
 class MCTSEnvRunner(EnvRunner, Checkpointable):
@@ -55,12 +48,11 @@ class MCTSEnvRunner(EnvRunner, Checkpointable):
         self.worker_index = kwargs.get("worker_index") or 0
         self.clock = StageClock()
         self.update = 0  # gradient updates that the weights have seen
-        self._num_vector_steps = 0
-        self._num_episodes = 0
-        self._num_games = 0
+        self._notes: list[str] = []
         self._spec = config.env_spec()
         self._frame_stack = config.model_config_for(self._spec).frame_stack
         self._evaluation_env: VectorEnv | None = None
+        self.games: Games | None = None
         self.make_module()
         has_env = not config.in_evaluation and (
             self.worker_index > 0
@@ -72,8 +64,8 @@ class MCTSEnvRunner(EnvRunner, Checkpointable):
 
     def assert_healthy(self) -> None:
         """Raises unless there is something to sample from."""
-        if self.env is None and not self.config.in_evaluation:
-            raise RuntimeError("env must be made before sampling; this runner has none")
+        if not self.config.in_evaluation:
+            _ = self.playing
 
     def make_module(self) -> None:
         """Builds the RLModule and wraps its network for search."""
@@ -87,14 +79,31 @@ class MCTSEnvRunner(EnvRunner, Checkpointable):
 
     def make_env(self) -> None:
         """Makes the environments and starts an episode in each."""
-        config, spec = self.config, self._spec
-        self.env = self._new_env(config.num_envs_per_env_runner, training=True)
-        envs = self.env.num_envs
-        shape, dtype = spec.frame_space.shape, spec.frame_dtype
-        self._stacks = FrameStacks(envs, self._frame_stack, shape, dtype)
-        self._games = [Game() for _ in range(envs)]
-        self._tracks = [self._new_track() for _ in range(envs)]
-        self._start_games(np.arange(envs))
+        config = self.config
+        self.games = Games(
+            partial(self._new_env, config.num_envs_per_env_runner, training=True),
+            self._spec,
+            frame_stack=self._frame_stack,
+            seed=config.seed,
+            runner=self.worker_index,
+            clock=self.clock,
+        )
+
+    @property
+    def playing(self) -> Games:
+        """The games under way; raises RuntimeError in a runner that has none."""
+        if self.games is None:
+            raise RuntimeError("env must be made before sampling; this runner has none")
+        return self.games
+
+    @property
+    def env(self) -> VectorEnv | None:
+        """The training environments, if this runner has any; RLlib asks for it."""
+        return self.games.env if self.games is not None else None
+
+    @env.setter
+    def env(self, value: None) -> None:
+        """RLlib's base class says None before anything is made."""
 
     def _new_env(self, num_envs: int, *, training: bool) -> VectorEnv:
         config = self.config
@@ -133,50 +142,83 @@ class MCTSEnvRunner(EnvRunner, Checkpointable):
         """
         if self.config.in_evaluation or num_episodes is not None:
             return self._evaluate(num_episodes or -(-(num_timesteps or 1) // 1000))
-        envs = self.env.num_envs
-        steps = self.config.rollout_fragment_length
-        if num_timesteps is not None:
-            steps = -(-num_timesteps // envs)
-        segments: list[Segment] = []
-        for _ in range(steps):
-            segments += self._step(random_actions=random_actions)
-        segments += [track.cut(self.update) for track in self._tracks if track.action]
-        log_steps(self.metrics, steps * envs)
-        return segments
+        return self._play(num_timesteps, random_actions=random_actions)[0]
 
-    def sample_with_weights(
-        self, weights: dict[str, torch.Tensor], update: int, **kwargs: Any
-    ) -> list[Segment] | list[EpisodeResult]:
-        """Takes new weights along with the request: one message instead of two."""
-        self.set_weights(weights, update)
-        return self.sample(**kwargs)
+    def collect(
+        self, weights: dict[str, torch.Tensor] | None, *, request: SampleRequest
+    ) -> tuple[RunnerReport | list[Segment], ...]:
+        """Steps every environment; new weights come along with the request.
+
+        Args:
+            weights: of the network, None if they are those that are here.
+            request: what to do.
+
+        Returns:
+            A report, and for each replay shard the segments that are for it.
+        """
+        start = time.perf_counter()
+        if weights is not None:
+            with self.clock.stage("transfer"):
+                self.set_weights(weights, request.update)
+        if request.life != self.playing.life:
+            self.playing.begin_life(request.life)
+        segments, lost = self._play(None, random_actions=request.random_actions)
+        parts: list[list[Segment]] = [[] for _ in range(request.num_parts)]
+        for segment in segments:
+            parts[segment.episode_id % request.num_parts].append(segment)
+        seconds, notes = dict(self.clock.seconds), tuple(self._notes)
+        self.clock.seconds.clear()
+        self._notes.clear()
+        report = RunnerReport(
+            num_env_steps=sum(len(segment.action) for segment in segments),
+            lost_episodes=tuple(lost),
+            metrics=self.metrics.reduce(),
+            seconds=seconds,
+            busy_seconds=time.perf_counter() - start,
+            notes=notes,
+        )
+        return (report, *parts)
 
     def set_weights(self, weights: dict[str, torch.Tensor], update: int) -> None:
         """Installs the network after `update` gradient updates."""
         self.actor.model.load(weights)
         self.update = update
 
+    def _play(
+        self, num_timesteps: int | None, *, random_actions: bool
+    ) -> tuple[list[Segment], list[int]]:
+        """Some steps in every environment, and the episodes lost as an environment raised."""
+        envs = self.playing.env.num_envs
+        steps = self.config.rollout_fragment_length
+        if num_timesteps is not None:
+            steps = -(-num_timesteps // envs)
+        segments: list[Segment] = []
+        lost: list[int] = []
+        for _ in range(steps):
+            try:
+                segments += self._step(random_actions=random_actions)
+            except EnvironmentCrashError as error:
+                if not self.config.restart_failed_env_runners:
+                    raise
+                segments += self.playing.cut(self.update)
+                lost += self.playing.replace_crashed(error)
+                self._notes.append(f"{error}; its games begin again")
+        segments += self.playing.cut(self.update)
+        log_steps(self.metrics, sum(len(segment.action) for segment in segments))
+        return segments, lost
+
     def _step(self, *, random_actions: bool) -> list[Segment]:
         """One action in every environment; returns the episodes that ended."""
         action, policy, root_value = self._act(random_actions=random_actions)
-        for index, track in enumerate(self._tracks):
-            track.frames.append(self._stacks.stacks[index, -1].copy())
-            track.action.append(int(action[index]))
-            track.policy.append(policy[index])
-            track.root_value.append(root_value[index])
-        with self.clock.stage("env"):
-            step = self.env.step(action)
-        self._num_vector_steps += 1
-        for index, game in enumerate(self._games):
-            self._tracks[index].reward.append(step.reward[index])
-            game.actions.append(int(action[index]))
-            game.score += float(step.score[index])
-        return self._arrive(step)
+        segments, over = self.playing.step(action, policy, root_value, update=self.update)
+        for game in over:
+            log_episode(self.metrics, self.config, score=game.score, length=len(game.actions))
+        return segments
 
     def _act(self, *, random_actions: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Actions [E] i64, policy [E, A] f32, root values [E] f32."""
-        seed, envs = self.config.seed, self.env.num_envs
-        clock = (self.worker_index, self._num_vector_steps)
+        seed, envs = self.config.seed, self.playing.env.num_envs
+        clock = (self.worker_index, self.playing.num_vector_steps)
         rng = generator(seed, Stream.ACT, *clock)
         if random_actions:
             actions = self._spec.num_actions
@@ -185,7 +227,7 @@ class MCTSEnvRunner(EnvRunner, Checkpointable):
         columns = np.stack([np.full(envs, c) for c in clock] + [np.arange(envs)], axis=1)
         with self.clock.stage("search"):
             action, result = self.actor.explore(
-                self._stacks.stacks,
+                self.playing.stacks.stacks,
                 seeds=search_seeds(seed, Stream.ACT, columns),
                 temperature=temperature_at(
                     self.update, temperature_updates=self.config.temperature_updates
@@ -195,38 +237,6 @@ class MCTSEnvRunner(EnvRunner, Checkpointable):
         at_random = rng.random(envs) < self.config.random_action_fraction
         action = np.where(at_random, rng.integers(self._spec.num_actions, size=envs), action)
         return action, result.policy, result.root_value
-
-    def _arrive(self, step: VectorStep) -> list[Segment]:
-        """Takes in what the environments answered; ends and begins episodes."""
-        self._stacks.push(step.frames)
-        ended = np.flatnonzero(step.terminated | step.truncated | step.needs_reset)
-        segments = []
-        for index in ended:
-            track = self._tracks[index]
-            terminated = bool(step.terminated[index])
-            segments.append(track.cut(self.update, final=step.frames[index], terminated=terminated))
-            self._tracks[index] = self._new_track()
-        self._stacks.start(ended, step.frames[ended])  # a lost life: the game plays on
-        over = np.flatnonzero(step.needs_reset)
-        for index in over:
-            game = self._games[index]
-            log_episode(self.metrics, self.config, score=game.score, length=len(game.actions))
-        if len(over):
-            self._start_games(over)
-        return segments
-
-    def _new_track(self) -> Track:
-        self._num_episodes += 1
-        return Track(self.worker_index * EPISODES_PER_RUNNER + self._num_episodes)
-
-    def _start_games(self, indices: np.ndarray) -> None:
-        first = self.worker_index * EPISODES_PER_RUNNER + self._num_games
-        seeds = episode_seeds(self.config.seed, Stream.EPISODE, len(indices), start=first)
-        self._num_games += len(indices)
-        for index, seed in zip(indices, seeds, strict=True):
-            self._games[index] = Game(seed)
-        with self.clock.stage("env"):
-            self._stacks.start(indices, self.env.reset(indices, np.array(seeds)))
 
     def _evaluate(self, num_episodes: int) -> list[EpisodeResult]:
         """Plays whole episodes greedily; the same seeds at every evaluation."""
@@ -245,7 +255,6 @@ class MCTSEnvRunner(EnvRunner, Checkpointable):
 
     def get_metrics(self) -> dict[str, Any]:
         """What was logged since the last call."""
-        log_stages(self.metrics, self.clock)
         return self.metrics.reduce()
 
     def get_state(
@@ -256,14 +265,9 @@ class MCTSEnvRunner(EnvRunner, Checkpointable):
         **kwargs: Any,
     ) -> dict[str, Any]:
         """Counters and the games being played; the module's weights if asked for."""
-        state: dict[str, Any] = {
-            "update": self.update,
-            "counters": (self._num_vector_steps, self._num_episodes, self._num_games),
-        }
-        if self.env is not None:
-            state["games"] = [(g.seed, np.array(g.actions, np.int32), g.score) for g in self._games]
-            state["tracks"] = [(track.episode_id, track.is_first) for track in self._tracks]
-            state["stacks_crc"] = zlib.crc32(self._stacks.stacks.tobytes())
+        state: dict[str, Any] = {"update": self.update}
+        if self.games is not None:
+            state["games"] = self.games.get_state()
         if self._check_component(COMPONENT_RL_MODULE, components, not_components):
             state[COMPONENT_RL_MODULE] = {DEFAULT_MODULE_ID: self.module.get_state()}
         return state
@@ -278,23 +282,8 @@ class MCTSEnvRunner(EnvRunner, Checkpointable):
             self.module.eval()
             self.actor.model.refresh()
         self.update = state.get("update", self.update)
-        if "games" in state and self.env is not None and len(state["games"]) == self.env.num_envs:
-            self._num_vector_steps, self._num_episodes, self._num_games = state["counters"]
-            self._games = [Game(seed, acts.tolist(), score) for seed, acts, score in state["games"]]
-            self._tracks = [Track(number, is_first) for number, is_first in state["tracks"]]
-            play_again(self.env, self._stacks, self._games)
-            if zlib.crc32(self._stacks.stacks.tobytes()) != state["stacks_crc"]:
-                self._give_up_games()
-
-    def _give_up_games(self) -> None:
-        """The environments did not repeat themselves: begins new games instead."""
-        warnings.warn(
-            f"environment {self.config.env!r} gave other frames for the same seed and actions, so "
-            "the games under way cannot be resumed exactly; new ones begin",
-            stacklevel=2,
-        )
-        self._tracks = [self._new_track() for _ in self._games]
-        self._start_games(np.arange(self.env.num_envs))
+        if "games" in state and self.games is not None:
+            self.games.set_state(state["games"])
 
     def get_ctor_args_and_kwargs(self) -> tuple[tuple[()], dict[str, Any]]:
         """How RLlib would make this runner again."""
@@ -302,6 +291,6 @@ class MCTSEnvRunner(EnvRunner, Checkpointable):
 
     def stop(self) -> None:
         """Closes the environments."""
-        for env in (self.env, self._evaluation_env):
-            if env is not None:
-                env.close()
+        for opened in (self.games, self._evaluation_env):
+            if opened is not None:
+                opened.close()

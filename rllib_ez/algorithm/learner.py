@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import ray
+import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from ray.rllib.core.learner.training_data import TrainingData
 
+from rllib_ez.algorithm.workers import Passed
 from rllib_ez.core.config import OptimizerConfig
 from rllib_ez.core.trainer import (
     StepResult,
@@ -19,7 +24,14 @@ from rllib_ez.core.trainer import (
 )
 from rllib_ez.core.types import TrainBatch
 
-STEP_RESULTS = "_step_results"  # private key of the update's result: a list of StepResult
+
+@dataclass(frozen=True, slots=True)
+class LearnReport:
+    """What some gradient updates left behind."""
+
+    results: list[StepResult]
+    metrics: dict[str, Any]  # RLlib's
+    seconds: dict[str, float]  # by stage
 
 
 class EfficientZeroLearner(TorchLearner):
@@ -42,21 +54,36 @@ class EfficientZeroLearner(TorchLearner):
         )
 
     def update(self, *args: Any, training_data: TrainingData, **kwargs: Any) -> dict[str, Any]:
-        """One gradient update per batch of `training_data`, in order."""
-        batches = training_data.batch
-        if batches is None:
-            batches = [ray.get(ref) for ref in training_data.batch_refs]
+        """RLlib's door: one gradient update per batch of `training_data`, in order."""
+        return self.learn(training_data.batch or training_data.batch_refs)[0].metrics
+
+    def learn(self, batches: Sequence[Passed]) -> tuple[LearnReport]:
+        """One gradient update per batch, in order.
+
+        Args:
+            batches: `TrainBatch`es or references to them; this learner's parts of them.
+        """
+        start = time.perf_counter()
+        batches = [ray.get(one) if isinstance(one, ray.ObjectRef) else one for one in batches]
+        got = time.perf_counter()
         results = [self._update_once(batch) for batch in batches]
         self._log(results, num_samples=sum(len(batch.is_weight) for batch in batches))
-        reduced = self.metrics.reduce()
-        reduced[STEP_RESULTS] = results
-        return reduced
+        seconds = {"transfer": got - start, "learn": time.perf_counter() - got}
+        return (LearnReport(results, self.metrics.reduce(), seconds),)
+
+    def publish(self) -> tuple[int, dict[str, torch.Tensor]]:
+        """The number of updates made, and a copy, on the CPU, of what acting needs."""
+        model = self.module[DEFAULT_MODULE_ID].unwrapped().model
+        state = model.inference_state_dict()
+        weights = {name: t.detach().to("cpu", copy=True) for name, t in state.items()}
+        return self.num_updates, weights
 
     def _update_once(self, batch: TrainBatch) -> StepResult:
         module = self.module[DEFAULT_MODULE_ID]
         module.train()
         tensors = to_tensors(batch, self._device)
-        out = module.forward_train({"tensors": tensors, "update": self.num_updates})
+        stage = {"update": self.num_updates, "learner": self._learner_index}
+        out = module.forward_train({"tensors": tensors, **stage})
         grad_norm, rate = apply_gradients(
             out["total"],
             self.get_optimizer(DEFAULT_MODULE_ID),

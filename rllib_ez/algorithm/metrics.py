@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core import DEFAULT_AGENT_ID, DEFAULT_MODULE_ID
 from ray.rllib.utils.metrics import (
@@ -22,7 +24,8 @@ from ray.rllib.utils.metrics import (
 )
 from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
-from rllib_ez.core.clock import StageClock
+if TYPE_CHECKING:
+    from rllib_ez.algorithm.pipeline import Pipeline
 
 
 def log_steps(metrics: MetricsLogger, num_steps: int) -> None:
@@ -41,11 +44,29 @@ def log_steps(metrics: MetricsLogger, num_steps: int) -> None:
     )
 
 
-def log_stages(metrics: MetricsLogger, clock: StageClock, *path: str) -> None:
-    """Adds a clock's seconds to the totals under `path`/stage_seconds and sets it to 0."""
-    for name, seconds in clock.seconds.items():
-        metrics.log_value((*path, "stage_seconds", name), seconds, reduce="lifetime_sum")
-    clock.seconds.clear()
+def log_pipeline(metrics: MetricsLogger, pipeline: Pipeline) -> None:
+    """How the pipeline stands, under "pipeline"; seconds by role and stage, since the start."""
+    shards, sampling, preparation = pipeline.shards, pipeline.sampling, pipeline.preparation
+    asked, computed = shards.total("num_asked"), shards.total("num_computed")
+    counts = {
+        "num_env_steps": pipeline.num_env_steps,
+        "num_updates": pipeline.num_updates,
+        "num_updates_due": pipeline.credits.due,
+        "target_version": preparation.version_at(pipeline.num_updates),
+        "replay_positions": shards.total("num_positions"),
+        "replay_bytes": shards.total("nbytes"),
+        "num_episodes": shards.total("num_episodes"),
+        "num_roots_reanalysed": computed,
+        "reanalyse_hit_rate": 1 - computed / max(1, asked),
+        "oldest_weights_updates": sampling.oldest_weights,
+        "num_env_runners_lost": sampling.num_lost,
+        "num_reanalyse_actors_lost": preparation.num_lost,
+    }
+    for name, value in counts.items():
+        metrics.log_value(("pipeline", name), value, window=1)
+    for role, seconds in pipeline.seconds().items():
+        for stage, value in seconds.items():
+            metrics.log_value(("pipeline", "seconds", role, stage), value, window=1)
 
 
 def log_episode(

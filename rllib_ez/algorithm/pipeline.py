@@ -1,211 +1,296 @@
-"""Who does what when: credits for the exact replay ratio, reanalyse, batches, priorities.
+"""Who does what when: act, remember, refresh, learn, publish, each as soon as it may.
 
-The names of RLlib that are private, or that must be set for all this to work, live here only.
+The driver holds no arrays where replay and learner are actors: it passes references on. With
+everything in its own process each call is over when it returns, the same code then goes through
+one stage after the other, and a run repeats itself to the bit.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from fractions import Fraction
-from pathlib import Path
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import ray
 import torch
-from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
-from ray.rllib.utils.checkpoints import Checkpointable
-from ray.tune.registry import ENV_CREATOR, _global_registry
 
-from rllib_ez.algorithm.config import EfficientZeroConfig, RunConfig
-from rllib_ez.core.clock import StageClock
-from rllib_ez.core.config import ReplayConfig, SearchConfig, TargetsConfig
-from rllib_ez.core.random import Stream, generator
-from rllib_ez.core.reanalyse import Reanalyser, TargetCache
-from rllib_ez.core.replay import Replay
-from rllib_ez.core.targets import TargetBuilder
-from rllib_ez.core.trainer import StepResult
-from rllib_ez.core.types import Segment, TrainBatch
+from rllib_ez.algorithm.actors import make_reanalyse_workers, make_replay_workers
+from rllib_ez.algorithm.config import EfficientZeroConfig
+from rllib_ez.algorithm.credits import Credits
+from rllib_ez.algorithm.learner import LearnReport
+from rllib_ez.algorithm.memory import plan_memory
+from rllib_ez.algorithm.preparation import Group, Preparation
+from rllib_ez.algorithm.run_config import RunConfig
+from rllib_ez.algorithm.sampling import Published, Sampling
+from rllib_ez.algorithm.shards import ADVICE, Shards
+from rllib_ez.algorithm.workers import Calls, Passed, Worker, WorkerGone
+from rllib_ez.core.clock import add_seconds
+from rllib_ez.core.config import ReplayConfig
 from rllib_ez.envs import EnvSpec
-from rllib_ez.errors import CheckpointError
+from rllib_ez.errors import WorkerLostError
+
+WAIT_SECONDS = 0.2  # for anything to be over, before looking around
+MOST_LEARNING = 2  # groups with the learners: one at work, one that waits
 
 
-def prepare_rllib(config: AlgorithmConfig) -> None:
-    """Sets what RLlib needs to leave weights, states and timing to us."""
-    config._dont_auto_sync_env_runner_states = True
-    config.merge_env_runner_states = False
-    config.broadcast_env_runner_states = True
-    config.max_requests_in_flight_per_learner = 1000
-    config.env_runner_health_probe_timeout_s = 1.0
-    config.delay_between_env_runner_restarts_s = 1.0
-    config.min_time_s_per_iteration = 0
-    config.log_gradients = False
+@dataclass(slots=True)
+class Learning:
+    """A group that the learners have."""
+
+    group: Group
+    reports: list[LearnReport] = field(default_factory=list)
 
 
-def registered_creator(name: str) -> Callable[..., Any] | None:
-    """What `ray.tune.register_env` was given under this name, if anything."""
-    if not _global_registry.contains(ENV_CREATOR, name):
-        return None
-    creator: Callable[..., Any] = _global_registry.get(ENV_CREATOR, name)
-    return creator
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Where a run stands, apart from what learners and shards keep."""
+
+    num_updates: int
+    num_env_steps: int
+    num_draws: int
+    lives: dict[str, int]  # of each env runner
+    is_warm: bool  # replay was filled from an archive
 
 
-def keep_torch_fast() -> None:
-    """Undoes what RLlib does to torch for a seed: our randomness does not come from torch."""
-    torch.use_deterministic_algorithms(False)
-    torch.backends.cudnn.deterministic = False
-    torch.backends.cudnn.benchmark = True
+class Pipeline:
+    """Keeps env runners, replay, searchers and learners at work; holds the replay ratio."""
 
-
-def pick_device(name: str) -> str:
-    """ "auto" to "cuda" where there is one, else "cpu"."""
-    if name != "auto":
-        return name
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-class Pipeline(Checkpointable):
-    """Replay, reanalyse and the count of what is due, in the driver's process."""
-
-    def __init__(self, config: EfficientZeroConfig, spec: EnvSpec) -> None:
-        self.config = config
+    def __init__(
+        self,
+        config: EfficientZeroConfig,
+        spec: EnvSpec,
+        *,
+        runners: Mapping[int, Worker],
+        learners: Sequence[Worker],
+    ) -> None:
         self.run: RunConfig = config.stage(RunConfig)
-        self.clock = StageClock()
-        self.num_updates = 0
-        self.num_samples = 0
-        targets: TargetsConfig = config.stage(TargetsConfig)
-        model = config.model_config_for(spec)
-        extra = TargetCache.bytes_per_position(spec.num_actions)
-        self.replay = Replay(
-            config.stage(ReplayConfig),
-            frame_shape=model.frame_shape,
-            frame_dtype=spec.frame_dtype,
-            num_actions=spec.num_actions,
-            frame_stack=model.frame_stack,
-            unroll_steps=targets.unroll_steps,
-            td_steps=targets.td_steps,
-            extra_bytes_per_slot=extra,
+        self.memory = plan_memory(config, spec)
+        replay: ReplayConfig = replace(
+            config.stage(ReplayConfig), replay_bytes=self.memory.replay_bytes
         )
-        self.reanalyser = Reanalyser(
-            model,
-            config.stage(SearchConfig),
-            seed=config.seed,
-            max_batch=self.run.reanalyse_batch_size,
-            root_noise=self.run.reanalyse_root_noise,
-            device=pick_device(self.run.inference_device),
-            engine=self.run.inference_engine,
+        self.calls = Calls()
+        self.credits = Credits(self.run)
+        self.shards = Shards(make_replay_workers(config, spec, replay), self.calls)
+        searchers = make_reanalyse_workers(config, spec, self.shards.workers)
+        self._learners = list(learners)
+        self._workers = [*runners.values(), *self.shards.workers, *searchers, *learners]
+        steps = len(runners) * config.num_envs_per_env_runner * config.rollout_fragment_length
+        self._lead = max(1, int(steps * self.credits.ratio)) if self.is_parallel else 0
+        shared: dict[str, Any] = {
+            "shards": self.shards, "calls": self.calls, "credits": self.credits
+        }  # fmt: skip
+        self.sampling = Sampling(config, runners, lead=self._lead, **shared)
+        prefetches = any(w.is_remote for w in [*self.shards.workers, *searchers, *learners])
+        self.preparation = Preparation(
+            config, searchers, prefetch=self.run.prefetch_batches if prefetches else 0, **shared
         )
-        self.cache = TargetCache(self.replay, self.reanalyser, num_actions=spec.num_actions)
-        self.builder = TargetBuilder(targets, self.replay, self.cache)
-        self._ratio = Fraction(str(self.run.replay_ratio))
+        self._learning: list[Learning] = []
+        self._published = Published(-1, None)
+        self._last_asked_for = -1  # updates of the newest weights published or on their way
+        self.is_warm = False
+        self.learner_metrics: list[dict[str, Any]] = []  # RLlib's, not yet handed on
+        self.learner_seconds: defaultdict[str, float] = defaultdict(float)
+        self.shards.build()
+
+    @property
+    def is_parallel(self) -> bool:
+        """Whether anything runs in a process of its own."""
+        return any(worker.is_remote for worker in self._workers)
 
     @property
     def num_env_steps(self) -> int:
         """Env steps taken in by replay, exactly."""
-        return self.replay.num_steps_added
+        return self.credits.num_env_steps
 
     @property
-    def acts_randomly(self) -> bool:
-        """Whether the first steps, without a search, are still being collected."""
-        return self.num_env_steps < self.run.num_random_steps
+    def num_updates(self) -> int:
+        """Gradient updates made."""
+        return self.credits.num_updates
 
-    def add(self, segments: list[Segment]) -> None:
-        """Remembers what was lived through."""
-        with self.clock.stage("replay"):
-            self.replay.add(segments)
+    def begin(self) -> None:
+        """Publishes the learner's weights as they are; before the first round."""
+        self._publish()
+        while self._published.update != self.num_updates:
+            self.calls.take_one(timeout=WAIT_SECONDS)
 
-    def updates_due(self) -> int:
-        """Gradient updates that env steps have earned and nobody has made.
+    def work(self) -> None:
+        """One round: until every runner could have answered once, and what is due is paid.
 
-        After each round num_updates == floor(replay_ratio * num_env_steps), exactly.
+        Where stages run side by side, as much may stay due as one round earns.
         """
-        if self.acts_randomly or self.replay.num_sampleable == 0:
-            return 0
-        return int(self.num_env_steps * self._ratio) - self.num_updates
+        self._warm_up()
+        steps = self.num_env_steps + self.sampling.steps_per_round
+        updates = min(
+            self.num_updates + self.run.target_update_every_updates, self.run.num_offline_updates
+        )
+        while True:
+            while self.calls.take_over():
+                pass
+            if self.num_updates < self.run.num_offline_updates or self.num_env_steps == 0:
+                is_over = 0 < updates <= self.num_updates
+            else:
+                is_over = self.num_env_steps >= steps
+            if (is_over and self._is_paid(self._lead)) or self._is_at_rest():
+                return
+            self._start()
+            self._take()
 
-    def next_batches(self) -> list[TrainBatch]:
-        """The batches of the next updates: as many as are due, at most `batches_ahead`.
+    def finish(self) -> None:
+        """Pays everything that is due, without asking for more steps."""
+        limit, self.sampling.env_steps_limit = self.sampling.env_steps_limit, 0
+        try:
+            while not self._is_at_rest():
+                self._start()
+                self._take()
+        finally:
+            self.sampling.env_steps_limit = limit
 
-        Never past a change of the target network, so that each batch has targets of one version.
-        """
-        interval = self.run.target_update_every_updates
-        until_new_target = interval - self.num_updates % interval
-        count = min(self.updates_due(), self.run.batches_ahead, until_new_target)
-        size = self.run.batch_size
-        rng = generator(self.config.seed, Stream.REPLAY, self.num_samples)
-        self.num_samples += 1
-        with self.clock.stage("replay"):
-            sample = self.replay.sample(count * size, rng=rng, update=self.num_updates)
-        with self.clock.stage("reanalyse"):
-            batch = self.builder.build(sample, update=self.num_updates, rng=rng)
-        return [batch.rows(start, start + size) for start in range(0, count * size, size)]
+    def _is_paid(self, lead: int) -> bool:
+        if not self.shards.total("num_sampleable"):
+            return True
+        # What comes from the archive is no lead: it is paid before the first step.
+        return self.credits.due <= lead or self.num_updates < self.run.num_offline_updates
 
-    def learned(self, results: list[StepResult]) -> None:
-        """Counts updates and writes their priorities back."""
-        with self.clock.stage("replay"):
-            for result in results:
-                self.replay.update_priorities(result.slot, result.generation, result.priority)
-        self.num_updates += len(results)
-
-    @property
-    def target_is_due(self) -> bool:
-        """Whether the target network should be renewed now."""
+    def _is_at_rest(self) -> bool:
+        """Whether nothing is under way and nothing more is to be done."""
         return (
-            self.reanalyser.version != self.num_updates
-            and self.num_updates % self.run.target_update_every_updates == 0
+            not len(self.calls)
+            and self._is_paid(0)
+            and self.num_updates >= self.run.num_offline_updates
+            and not self.sampling.may_ask
         )
 
-    def set_target(self, weights: dict[str, torch.Tensor]) -> None:
-        """Installs the target network of this update."""
-        self.reanalyser.set_weights(weights, version=self.num_updates)
+    def _start(self) -> None:
+        self.preparation.start()
+        while len(self._learning) < MOST_LEARNING:
+            group = self.preparation.pop_ready()
+            if group is None:
+                break
+            self._learn(group)
+        self.sampling.start(self._published)
 
-    def get_ctor_args_and_kwargs(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Never used: the algorithm makes its pipeline."""
-        return (), {}
+    def _take(self) -> None:
+        """Takes in what is over, or waits for something to be."""
+        if not self.calls.take_one(timeout=WAIT_SECONDS):
+            return
+        while self.calls.take_one(timeout=0):
+            pass
 
-    def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Empty: `save_to_path` writes the arrays itself, unpickled."""
-        return {}
+    def _learn(self, group: Group) -> None:
+        """Hands a group to the learners, an equal part of every batch to each."""
+        learning = Learning(group)
+        self._learning.append(learning)
+        num, batches = len(self._learners), group.batches
+        assert batches is not None
 
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Nothing: see `restore_from_path`."""
+        def learned(report: LearnReport) -> None:
+            learning.reports.append(report)
+            if len(learning.reports) == num:
+                self._learned(learning)
 
-    def save_to_path(self, path: Any = None, **kwargs: Any) -> str:
-        """Writes replay, cache, target network and counters into a folder."""
-        folder = Path(path)
-        folder.mkdir(parents=True, exist_ok=True)
-        self.replay.save(folder / "replay")
-        np.savez(folder / "target_cache.npz", allow_pickle=False, **self.cache.get_state())
-        torch.save(self.reanalyser.model.network.inference_state_dict(), folder / "target.pt")
-        counters = {
-            "num_updates": self.num_updates,
-            "num_samples": self.num_samples,
-            "target_version": self.reanalyser.version,
-            "num_roots_searched": self.reanalyser.num_roots_searched,
+        for part, learner in enumerate(self._learners):
+            call = learner.call("learn", batches[part::num])
+            self.calls.start(call, learned, lost=_learner_lost)
+        end = group.order.update + group.order.num_batches
+        lead = self._lead or float("inf")
+        if (
+            self.preparation.is_target(end)
+            or end == self.credits.earned
+            or end - self._last_asked_for >= lead
+        ):
+            self._publish(end)
+
+    def _learned(self, learning: Learning) -> None:
+        self._learning.remove(learning)
+        results = [result for report in learning.reports for result in report.results]
+        fields = ("slot", "generation", "priority")
+        columns = [np.concatenate([getattr(r, name) for r in results]) for name in fields]
+        self.shards.change(learning.group.shard, "update_priorities", *columns)
+        self.credits.num_updates += learning.group.order.num_batches
+        for report in learning.reports:
+            self.learner_metrics.append(report.metrics)
+            add_seconds(self.learner_seconds, report.seconds)
+        self.preparation.drop_old_targets()
+
+    def _publish(self, update: int | None = None) -> None:
+        """Asks the first learner for its weights once it has done all it was given."""
+        self._last_asked_for = self.num_updates if update is None else update
+
+        def published(update: int, weights: Passed) -> None:
+            weights = self._shared(weights)
+            self._published = Published(update, weights)
+            if self.preparation.is_target(update):
+                self.preparation.target_weights[update] = weights
+
+        self.calls.start(
+            self._learners[0].call("publish", num_large=1), published, lost=_learner_lost
+        )
+
+    def _warm_up(self) -> None:
+        """Fills replay from an archive, once in a run."""
+        if self.run.from_episodes is not None and not self.is_warm:
+            self.shards.call_all("warm", self.run.from_episodes)
+        self.is_warm = True
+
+    def learner_weights(self) -> dict[str, torch.Tensor]:
+        """A copy of what acting needs of the network as it is now."""
+        call = self._learners[0].call("publish", num_large=1)
+        weights: dict[str, torch.Tensor] = value_of(call.large[0])
+        return weights
+
+    def seconds(self) -> dict[str, dict[str, float]]:
+        """Seconds since the start, by role and stage; see `ez profile`."""
+        return {
+            "env_runner": dict(self.sampling.seconds),
+            "replay": dict(self.shards.seconds),
+            "reanalyse": dict(self.preparation.seconds),
+            "learner": dict(self.learner_seconds),
+            "driver": {"waiting": self.calls.seconds_waited},
         }
-        (folder / "counters.json").write_text(json.dumps(counters))
-        return str(folder)
 
-    def restore_from_path(self, path: Any, **kwargs: Any) -> None:
-        """Reads what `save_to_path` wrote.
+    def quiesce(self) -> None:
+        """Waits until nothing is under way that a checkpoint would hold half of."""
+        while self._learning or self.shards.num_changing:
+            self.calls.take_one(timeout=WAIT_SECONDS)
 
-        Raises:
-            CheckpointError: a file is missing or cut short.
-        """
-        folder = Path(path)
-        try:
-            counters = json.loads((folder / "counters.json").read_text())
-            with np.load(folder / "target_cache.npz", allow_pickle=False) as arrays:
-                cache = dict(arrays)
-            target = torch.load(folder / "target.pt", weights_only=True)
-        except Exception as error:
-            raise CheckpointError(
-                f"checkpoint must be complete, got {type(error).__name__}: {error} in {folder}; "
-                "use an earlier checkpoint"
-            ) from error
-        self.replay.load(folder / "replay")
-        self.cache.set_state(cache)
-        self.reanalyser.set_weights(target, version=counters["target_version"])
-        self.reanalyser.num_roots_searched = counters["num_roots_searched"]
-        self.num_updates = counters["num_updates"]
-        self.num_samples = counters["num_samples"]
+    def restart(self, counts: Counts, targets: Mapping[int, dict[str, torch.Tensor]]) -> None:
+        """Goes on from other counters, after learners and shards were restored; then `begin`."""
+        self.calls.forget()
+        self._learning.clear()
+        self.shards.num_changing = 0
+        self.credits.num_updates = counts.num_updates
+        self.credits.num_env_steps = counts.num_env_steps
+        self.credits.steps_under_way = 0
+        self.preparation.forget()
+        self.preparation.num_draws = counts.num_draws
+        self.preparation.target_weights = {v: self._shared(w) for v, w in targets.items()}
+        self.sampling.begin_lives(counts.lives)
+        self.is_warm = counts.is_warm
+        self._published = Published(-1, None)
+
+    def counts(self) -> Counts:
+        """What `restart` needs; exact once `quiesce` returned."""
+        return Counts(
+            num_updates=self.num_updates,
+            num_env_steps=self.num_env_steps,
+            num_draws=self.preparation.num_draws,
+            lives=self.sampling.lives(),
+            is_warm=self.is_warm,
+        )
+
+    def _shared(self, weights: Passed) -> Passed:
+        """Weights as what is passed on: once in the object store where others need them."""
+        if self.is_parallel and not isinstance(weights, ray.ObjectRef):
+            return ray.put(weights)
+        return weights
+
+
+def value_of(passed: Passed) -> Any:
+    """What a reference stands for; values as they are."""
+    return ray.get(passed) if isinstance(passed, ray.ObjectRef) else passed
+
+
+def _learner_lost(gone: WorkerGone) -> None:
+    raise WorkerLostError(f"a learner must stay alive, got: {gone}; {ADVICE}")

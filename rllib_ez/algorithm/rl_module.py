@@ -50,8 +50,9 @@ class EfficientZeroRLModule(TorchRLModule, InferenceOnlyAPI):
         return {Columns.ACTION_DIST_INPUTS: out.policy_logits}
 
     def _forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-        """The losses of one batch; `update` counts gradient updates and seeds augmentation."""
-        rng: np.random.Generator = generator(self.seed, Stream.AUGMENT, batch["update"])
+        """The losses of one batch; update and learner (0 and up) seed the augmentation."""
+        counters = [batch["update"], batch["learner"]]
+        rng: np.random.Generator = generator(self.seed, Stream.AUGMENT, *counters)
         return losses(
             self.model,
             batch["tensors"],

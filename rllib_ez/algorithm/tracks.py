@@ -26,6 +26,7 @@ class Track:
 
     episode_id: int
     is_first: bool = True
+    score: float = 0.0  # rewards before any clipping, summed
     frames: list[np.ndarray] = field(default_factory=list)
     action: list[int] = field(default_factory=list)
     reward: list[float] = field(default_factory=list)
@@ -48,10 +49,12 @@ class Track:
             terminated=terminated,
             truncated=final is not None and not terminated,
             collected_at_update=update,
+            score=self.score,
         )
         for kept in (self.frames, self.action, self.reward, self.policy, self.root_value):
             kept.clear()
         self.is_first = False
+        self.score = 0.0
         return segment
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 
@@ -22,3 +22,9 @@ class StageClock:
             yield
         finally:
             self.seconds[name] += time.perf_counter() - start
+
+
+def add_seconds(total: dict[str, float], more: Mapping[str, float]) -> None:
+    """Adds seconds under the same names."""
+    for name, seconds in more.items():
+        total[name] = total.get(name, 0.0) + seconds

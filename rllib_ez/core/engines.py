@@ -48,6 +48,13 @@ class SearchEngine(Engine, WholeSearch, Protocol):
     """One that runs whole searches."""
 
 
+def pick_device(name: str) -> str:
+    """ "auto" to "cuda" where there is one, else "cpu"; other names as they are."""
+    if name != "auto":
+        return name
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def make_engine(
     network: EfficientZeroModel, *, device: str | torch.device = "cpu", engine: str = "auto"
 ) -> StepEngine | SearchEngine:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from rllib_ez.core.config import TargetsConfig
-from rllib_ez.core.reanalyse import TargetCache
 from rllib_ez.core.replay import FINAL_TERMINATED, FINAL_TRUNCATED, Replay
+from rllib_ez.core.target_cache import TargetCache, Wanted
 from rllib_ez.core.types import SampledWindows, TrainBatch
 
 
@@ -134,20 +134,44 @@ def value_prefix_targets(reward: np.ndarray, *, lstm_horizon: int) -> np.ndarray
     return prefix.astype(np.float32)
 
 
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """Training samples whose fresh policies and values may still have to be searched.
+
+    Holds copies: what happens to replay later does not touch it.
+    """
+
+    sample: SampledWindows
+    windows: Windows
+    num_steps: np.ndarray  # [B, K+1] i64, rewards in each value target
+    action: np.ndarray  # [B, K] i64, random past the end
+    is_step: np.ndarray  # [B, K+1] bool, an action was taken there
+    reanalysed: np.ndarray  # [B, K+1] bool, the policy target is a fresh one
+    fresh_value: np.ndarray  # [B, K+1] bool, the bootstrap value is a fresh one
+    bootstrap_slots: np.ndarray  # [B, K+1] i64
+    at_end: np.ndarray  # [B, K+1] bool, the world ended there: value 0
+    policy: np.ndarray  # [B, K+1, A] f32, as stored when acting
+    root_value: np.ndarray  # [B, K+1] f32, as stored when acting, of the bootstrap slots
+    wanted: Wanted
+
+
 class TargetBuilder:
-    """Turns sampled windows into training batches, asking reanalyse for what is missing."""
+    """Turns sampled windows into training batches, in two steps around reanalyse."""
 
     def __init__(self, config: TargetsConfig, replay: Replay, cache: TargetCache) -> None:
         self.config = config
         self.replay = replay
         self.cache = cache
 
-    def build(self, sample: SampledWindows, *, update: int, rng: np.random.Generator) -> TrainBatch:
-        """Makes the targets of B samples.
+    def draft(
+        self, sample: SampledWindows, *, update: int, version: int, rng: np.random.Generator
+    ) -> Draft:
+        """Reads off replay what B samples need; what is missing stands in `wanted`.
 
         Args:
             sample: from `Replay.sample`.
-            update: gradient updates so far, for the samples' age.
+            update: gradient updates before this one, for the samples' age.
+            version: the target network's.
             rng: draws actions past the end, and which samples are reanalysed.
         """
         config, replay = self.config, self.replay
@@ -158,31 +182,65 @@ class TargetBuilder:
         ahead = np.minimum(ahead, windows.length[:, None])
         bootstrap_slots = np.take_along_axis(windows.slots, ahead, axis=1)
         slots = windows.slots[:, : K + 1]
-        is_step = np.arange(K + 1) < windows.length[:, None]  # an action was taken there
-        reanalysed = rng.random(len(slots)) < config.reanalyse_fraction
-        policy, values = self._fresh(slots, bootstrap_slots, is_step & reanalysed[:, None])
-        at_end = windows.terminated[:, None] & (ahead == windows.length[:, None])
-        value = n_step_value_targets(
-            windows.reward, np.where(at_end, 0, values), num_steps, discount=config.discount
-        )
-        past_cut = windows.truncated[:, None] & ~is_step
+        is_step = np.arange(K + 1) < windows.length[:, None]
+        chosen = rng.random(len(slots)) < config.reanalyse_fraction
+        reanalysed = is_step & chosen[:, None]
+        fresh_value = self._fresh_values(bootstrap_slots)
         action = replay.action[slots[:, :K]].astype(np.int64)
-        anything = rng.integers(policy.shape[2], size=action.shape)
-        return TrainBatch(
-            frames=sample.frames,
+        anything = rng.integers(replay.policy.shape[1], size=action.shape)
+        fresh = np.concatenate((slots[reanalysed], bootstrap_slots[fresh_value]))
+        return Draft(
+            sample=sample,
+            windows=windows,
+            num_steps=num_steps,
             action=np.where(is_step[:, :K], action, anything),
+            is_step=is_step,
+            reanalysed=reanalysed,
+            fresh_value=fresh_value,
+            bootstrap_slots=bootstrap_slots,
+            at_end=windows.terminated[:, None] & (ahead == windows.length[:, None]),
+            policy=replay.policy[slots],
+            root_value=replay.root_value[bootstrap_slots],
+            wanted=self.cache.ask(fresh, version=version),
+        )
+
+    def finish(self, draft: Draft) -> TrainBatch:
+        """The batch, once everything that was wanted is known.
+
+        Raises:
+            RuntimeError: something is still missing.
+        """
+        config, windows, wanted = self.config, draft.windows, draft.wanted
+        if not wanted.known.all():
+            missing = int((~wanted.known).sum())
+            raise RuntimeError(f"wanted must be complete, got {missing} positions not searched yet")
+        K = config.unroll_steps
+        policy, values = draft.policy.copy(), draft.root_value.copy()
+        policy[draft.reanalysed] = wanted.policy[
+            wanted.rows(windows.slots[:, : K + 1][draft.reanalysed])
+        ]
+        values[draft.fresh_value] = wanted.value(config.bootstrap)[
+            wanted.rows(draft.bootstrap_slots[draft.fresh_value])
+        ]
+        bootstrap = np.where(draft.at_end, 0, values)
+        past_cut = windows.truncated[:, None] & ~draft.is_step
+        return TrainBatch(
+            frames=draft.sample.frames,
+            action=draft.action,
             value_prefix=value_prefix_targets(
                 windows.reward[:, :K], lstm_horizon=config.lstm_horizon
             ),
-            value=value,
+            value=n_step_value_targets(
+                windows.reward, bootstrap, draft.num_steps, discount=config.discount
+            ),
             policy=policy,
             value_mask=(~past_cut).astype(np.float32),
-            policy_mask=is_step.astype(np.float32),
+            policy_mask=draft.is_step.astype(np.float32),
             prefix_mask=(~past_cut[:, :K]).astype(np.float32),
-            consistency_mask=is_step[:, :K].astype(np.float32),
-            is_weight=sample.is_weight,
-            slot=sample.slot,
-            generation=sample.generation,
+            consistency_mask=draft.is_step[:, :K].astype(np.float32),
+            is_weight=draft.sample.is_weight,
+            slot=draft.sample.slot,
+            generation=draft.sample.generation,
         )
 
     def _horizons(self, sample: SampledWindows, windows: Windows, *, update: int) -> np.ndarray:
@@ -197,21 +255,13 @@ class TargetBuilder:
             )
         return bootstrap_offsets(horizon, windows.length, unroll_steps=config.unroll_steps)
 
-    def _fresh(
-        self, slots: np.ndarray, bootstrap_slots: np.ndarray, reanalysed: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Policy [B, K+1, A] at `slots`, value [B, K+1] at `bootstrap_slots`.
+    def _fresh_values(self, bootstrap_slots: np.ndarray) -> np.ndarray:
+        """Which bootstrap values [B, K+1] are searched anew, bool.
 
-        Where `reanalysed` is False the policy is the stored one; the bootstrap value is stored
-        only if nothing is reanalysed at all (and never at a cut: no search was run there).
+        All but those of a real end, whose value is 0; where nothing is reanalysed, only those
+        at a cut, for which no search was ever run.
         """
-        replay = self.replay
-        kind = replay.kind[bootstrap_slots]
-        fresh_value = kind != FINAL_TERMINATED
+        kind = self.replay.kind[bootstrap_slots]
         if self.config.reanalyse_fraction == 0:
-            fresh_value &= kind == FINAL_TRUNCATED
-        self.cache.refresh(np.concatenate((slots[reanalysed], bootstrap_slots[fresh_value])))
-        policy = np.where(reanalysed[..., None], self.cache.policy[slots], replay.policy[slots])
-        cached = self.cache.value(self.config.bootstrap)[bootstrap_slots]
-        values = np.where(fresh_value, cached, replay.root_value[bootstrap_slots])
-        return policy.astype(np.float32), values
+            return np.asarray(kind == FINAL_TRUNCATED)
+        return np.asarray(kind != FINAL_TERMINATED)

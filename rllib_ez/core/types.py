@@ -115,6 +115,28 @@ class SampledWindows:
 
 
 @dataclass(frozen=True, slots=True)
+class PositionBatch:
+    """M positions to search anew. Observations overlap, so each frame travels once."""
+
+    frames: np.ndarray  # [F, *frame]
+    stack: np.ndarray  # [M, L] i64, the frames that each observation is made of, oldest first
+    position: np.ndarray  # [M] i64, a number that no other position of the run has
+
+    def observations(self) -> np.ndarray:
+        """[M, L, *frame]."""
+        return np.take(self.frames, self.stack, axis=0)
+
+
+@dataclass(frozen=True, slots=True)
+class FreshTargets:
+    """What the target network's search says of M positions."""
+
+    policy: np.ndarray  # [M, A] f32, see `SearchResult.policy`
+    root_value: np.ndarray  # [M] f32, mean of the search's returns
+    network_value: np.ndarray  # [M] f32, the value head alone
+
+
+@dataclass(frozen=True, slots=True)
 class TrainBatch:
     """Everything one gradient update needs. Arrays are C-contiguous and own their memory."""
 

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from rllib_ez.core.config import ReplayConfig
+from rllib_ez.core.replay import priorities
+from rllib_ez.core.replay.blocks import SavedBlocks
 from rllib_ez.core.replay.border import check_segments
-from rllib_ez.core.replay.files import State, check_state, read_state, write_state
+from rllib_ez.core.replay.episodes import read_episode
+from rllib_ez.core.replay.files import SaveReport, read_state, write_state
 from rllib_ez.core.replay.layout import SlotLayout
 from rllib_ez.core.replay.links import STEP
 from rllib_ez.core.replay.memory import check_fits, estimate_bytes
-from rllib_ez.core.replay.ring import Changes, Ring
+from rllib_ez.core.replay.ring import Ring
+from rllib_ez.core.replay.state import State, check_state, restore, state_of
 from rllib_ez.core.replay.sum_tree import SumTree
 from rllib_ez.core.replay.validity import sampleable_slots
-from rllib_ez.core.types import SampledWindows, Segment
+from rllib_ez.core.types import Episode, SampledWindows, Segment
 from rllib_ez.errors import CheckpointError, SettingError
-
-MIN_PRIORITY = 1e-6  # nothing sampleable is ever out of reach
-MASS_RANGE = (1e-30, 1e30)  # of priority**alpha: the sum stays finite and above 0
 
 
 class Replay:
@@ -41,7 +43,7 @@ class Replay:
     prev_slot: np.ndarray  # [capacity] i64, -1: nothing before, or it is gone
     generation: np.ndarray  # [capacity] i64, how often the slot was written, 0: never
     kind: np.ndarray  # [capacity] u8, one of links.EMPTY, STEP, FINAL_*
-    context: np.ndarray  # [capacity] u8, L-1 where the whole frame stack is there
+    context: np.ndarray  # [capacity] u8, >= L-1 where the whole frame stack is there
 
     def __init__(
         self,
@@ -55,8 +57,6 @@ class Replay:
         td_steps: int,
         extra_bytes_per_slot: int = 0,
     ) -> None:
-        if not 1 <= frame_stack <= 256:
-            raise SettingError(f"frame_stack must be in [1, 256], got {frame_stack}")
         if unroll_steps < 1 or td_steps < 1:
             raise SettingError(
                 f"unroll_steps and td_steps must be >= 1, got {unroll_steps} and {td_steps}"
@@ -76,6 +76,7 @@ class Replay:
             self.layout, self.capacity, frame_stack=self.frame_stack, lookahead=self.lookahead
         )
         self._tree = SumTree(self.capacity)
+        self._saved: SavedBlocks | None = None  # by the last save or load of this ring
         for name in self.layout.fields():
             setattr(self, name, getattr(self._ring, name))
 
@@ -95,6 +96,11 @@ class Replay:
         return self._tree.num_positive
 
     @property
+    def total_mass(self) -> float:
+        """The sum of priority**alpha over the steps that can be drawn, 0 if there are none."""
+        return self._tree.total
+
+    @property
     def open_episodes(self) -> list[int]:
         """Episodes begun and not ended, in the order they began."""
         return list(self._ring.tails)
@@ -109,17 +115,26 @@ class Replay:
         """priority**alpha [capacity] f64, 0 where nothing can be drawn; a read-only view."""
         return self._tree.mass
 
-    def add(self, segments: Sequence[Segment]) -> None:
+    def add(self, segments: Sequence[Segment]) -> list[int]:
         """Appends segments, in order, over the oldest positions; all of them or none.
 
         A segment whose predecessor is gone starts a chain of its own, whose first L-1
         positions cannot be drawn. New positions get the largest priority there is.
 
+        Returns:
+            The last slots of the episodes that ended, in order, for `read_episode`. What later
+            segments of this call overwrote is missing, at the front: align from the end.
+
         Raises:
             ValueError: a segment has a wrong shape, dtype, value or place; none was stored.
         """
         check_segments(segments, self.layout, self._ring.tails.keys())
-        self._apply([self._ring.append(segment) for segment in segments])
+        changes, ended = [], []
+        for segment in segments:
+            changes.append(self._ring.append(segment))
+            ended += [self._ring.newest] if segment.ended else []
+        priorities.apply_changes(self._tree, changes)
+        return [slot for slot, made in ended if self.generation[slot] == made]
 
     def close_episodes(self, episode_ids: Iterable[int]) -> None:
         """Ends open episodes as truncated, at the last observation whose step is complete.
@@ -127,20 +142,16 @@ class Replay:
         For the episodes of a runner that died: the last step's outcome never arrives, so its
         frame becomes the final observation. Episodes not open are passed over.
         """
-        self._apply([self._ring.close(episode_id) for episode_id in episode_ids])
+        changes = [self._ring.close(episode_id) for episode_id in episode_ids]
+        priorities.apply_changes(self._tree, changes)
 
     def sample(self, num_samples: int, *, rng: np.random.Generator, update: int) -> SampledWindows:
         """Draws start positions by priority, one from each of B equal parts of the total.
 
-            P(i) = priority(i)**alpha / sum_j priority(j)**alpha
-            w(i) = (N * P(i))**-beta / max_b w(b)
-
-        with N positions that can be drawn and beta growing linearly with `update`.
+        `priorities` has the equations; beta grows linearly with `update`.
 
         Raises:
             ValueError: nothing can be drawn yet, or `num_samples` or `update` is out of range.
-
-        Source: prioritized experience replay, arXiv:1511.05952.
         """
         if num_samples < 1:
             raise ValueError(f"num_samples must be >= 1, got {num_samples}")
@@ -150,17 +161,13 @@ class Replay:
                 f"more than unroll_steps + td_steps = {self.lookahead} steps of one"
             )
         beta = self.is_exponent(update)
-        # Shuffled, so that a part of the batch is as good a sample as the whole.
-        parts = (rng.permutation(num_samples) + rng.random(num_samples)) / num_samples
-        slot = self._tree.sample(parts)
-        probability = self._tree.mass[slot] / self._tree.total
-        log_weight = -beta * np.log(self.num_sampleable * probability)
+        slot, is_weight = priorities.draw(self._tree, num_samples, rng=rng, beta=beta)
         slots, is_real = self._ring.window_slots(slot, self.unroll_steps)
         earlier = self._ring.stack_slots(slot)[:, :-1]
         return SampledWindows(
             slot=slot,
             generation=self.generation[slot],
-            is_weight=np.exp(log_weight - log_weight.max()).astype(np.float32),
+            is_weight=is_weight,
             slots=slots,
             is_real=is_real,
             frames=self._ring.gather(np.concatenate([earlier, slots], axis=1)),
@@ -168,11 +175,7 @@ class Replay:
 
     def is_exponent(self, update: int) -> float:
         """Beta of the importance weights at a gradient update, >= 0."""
-        if update < 0:
-            raise ValueError(f"update must be >= 0, got {update}")
-        config = self.config
-        done = min(1.0, update / config.is_exponent_updates)
-        return config.is_exponent_initial * (1 - done) + config.is_exponent_final * done
+        return priorities.is_exponent(self.config, update)
 
     def update_priorities(
         self, slot: np.ndarray, generation: np.ndarray, priority: np.ndarray
@@ -193,19 +196,11 @@ class Replay:
                 or not finite; none was applied.
         """
         slot, priority = np.asarray(slot, np.int64), np.asarray(priority, np.float64)
-        if not slot.shape == np.shape(generation) == priority.shape == (slot.size,):
-            raise ValueError(
-                "slot, generation and priority must be [M] alike, got "
-                f"{slot.shape}, {np.shape(generation)} and {priority.shape}"
-            )
+        priorities.check_priorities(slot, generation, priority)
         self._ring.check_slots(slot)
-        if slot.size and not (priority.min() >= 0 and priority.max() < np.inf):
-            raise ValueError(
-                f"priority must be finite and >= 0, got {priority.min()}..{priority.max()}"
-            )
         alive = (self.generation[slot] == generation) & (self._tree.mass[slot] > 0)
-        mass = np.maximum(priority[alive], MIN_PRIORITY) ** self.config.priority_exponent
-        self._tree.set(slot[alive], np.clip(mass, *MASS_RANGE))
+        mass = priorities.masses(priority[alive], self.config.priority_exponent)
+        self._tree.set(slot[alive], mass)
         return int(np.count_nonzero(alive))
 
     def window_slots(self, slot: np.ndarray, num_steps: int) -> tuple[np.ndarray, np.ndarray]:
@@ -220,6 +215,14 @@ class Replay:
         """
         return self._ring.window_slots(slot, num_steps)
 
+    def stack_slots(self, slots: np.ndarray) -> np.ndarray:
+        """The slots [M, L] of the frames in the stacks of slots [M]; raises as `stacks`."""
+        return self._ring.stack_slots(slots)
+
+    def gather(self, slots: np.ndarray) -> np.ndarray:
+        """The frames [..., *frame] of slots [...], copied once."""
+        return self._ring.gather(slots)
+
     def stacks(self, slots: np.ndarray) -> np.ndarray:
         """Observation stacks [M, L, *frame] of slots [M]; the first frame repeats at the start.
 
@@ -228,9 +231,13 @@ class Replay:
         """
         return self._ring.gather(self._ring.stack_slots(slots))
 
+    def read_episode(self, last_slot: int, *, episode_id: int, score: float) -> Episode:
+        """The finished episode that ends in a slot; see `episodes.read_episode`."""
+        return read_episode(self._ring, last_slot, episode_id=episode_id, score=score)
+
     def get_state(self) -> State:
         """Everything, as arrays of the used slots and numbers; a copy."""
-        state = self._state_views()
+        state = state_of(self._ring, self._tree)
         return {n: v.copy() if isinstance(v, np.ndarray) else v for n, v in state.items()}
 
     def set_state(self, state: State) -> None:
@@ -242,29 +249,32 @@ class Replay:
             CheckpointError: the state is of other shapes or sizes (nothing was changed), or
                 breaks an invariant (replay is empty then).
         """
-        check_state(state, self._state_views())
-        self._clear()
-        ring, used = self._ring, int(state["num_used"])
-        for name in self.layout.fields():
-            getattr(self, name)[:used] = state[name]
-        ring.oldest, ring.num_used = int(state["oldest"]), used
-        ring.num_steps_added = int(state["num_steps_added"])
-        rows = np.asarray(state["open_episodes"]).tolist()
-        ring.tails = {episode: (slot, generation) for episode, slot, generation in rows}
-        try:
-            self._tree.restore(np.asarray(state["mass"]))
-            self.check_valid()
-        except (IndexError, RuntimeError, ValueError) as error:
-            self._clear()
-            raise CheckpointError(f"replay's state is damaged: {error}") from error
+        self._become(state, None)
 
-    def save(self, folder: str | Path) -> None:
-        """Writes the state into a folder of .npy files."""
-        write_state(Path(folder), self._state_views())
+    def save(self, folder: str | Path) -> SaveReport:
+        """Writes the state into a folder, which is complete by itself.
+
+        Blocks of slots that have not changed since the last save or load are not written
+        again: the folder shares their files with that one, by hard links. If those are gone,
+        or cannot be linked to, everything is written.
+        """
+        self._saved, report = write_state(
+            Path(folder),
+            state_of(self._ring, self._tree),
+            stamps=self._ring.stamps,
+            block_slots=self._ring.block_slots,
+            before=self._saved,
+        )
+        return report
+
+    def saved_as(self, folder: str | Path) -> None:
+        """Tells where the folder saved last has been moved, for the next save to find its files."""
+        if self._saved is not None:
+            self._saved = replace(self._saved, folder=Path(folder))
 
     def load(self, folder: str | Path) -> None:
         """Becomes what was saved; raises CheckpointError as `set_state`, or if it is torn."""
-        self.set_state(read_state(Path(folder)))
+        self._become(*read_state(Path(folder)))
 
     def check_valid(self) -> None:
         """Raises RuntimeError if any invariant of ring, links or priorities is broken."""
@@ -275,25 +285,13 @@ class Replay:
             raise RuntimeError(f"replay is broken: priorities of slots {wrong[:8].tolist()}")
         self._tree.check_valid()
 
-    def _apply(self, changes: list[Changes]) -> None:
-        if not changes:
-            return
-        newest = self._tree.max_mass or 1.0
-        slots = np.concatenate([slots for slots, _ in changes])
-        sampleable = np.concatenate([flags for _, flags in changes])
-        self._tree.set(slots, np.where(sampleable, newest, 0.0))
-
-    def _state_views(self) -> State:
-        ring = self._ring
-        rows = [(episode, *tail) for episode, tail in ring.tails.items()]
-        return {
-            **{name: getattr(self, name)[: ring.num_used] for name in self.layout.fields()},
-            "mass": self._tree.mass[: ring.num_used],
-            "open_episodes": np.array(rows, np.int64).reshape(-1, 3),
-            "capacity": self.capacity,
-            "frame_stack": self.frame_stack,
-            "lookahead": self.lookahead,
-            "num_used": ring.num_used,
-            "oldest": ring.oldest,
-            "num_steps_added": ring.num_steps_added,
-        }
+    def _become(self, state: State, blocks: SavedBlocks | None) -> None:
+        check_state(state, state_of(self._ring, self._tree))
+        self._clear()
+        try:
+            restore(self._ring, self._tree, state, blocks=blocks)
+            self.check_valid()
+        except (CheckpointError, LookupError, OverflowError, RuntimeError, ValueError) as error:
+            self._clear()
+            raise CheckpointError(f"replay's state is damaged: {error}") from error
+        self._saved = blocks

@@ -9,6 +9,11 @@ import numpy as np
 
 from rllib_ez.core.replay.sum_tree import BYTES_PER_LEAF
 
+# What stays as it was written until the slot is closed or overwritten: the bulk of replay.
+WRITTEN_ONCE = ("frame", "action", "reward", "policy", "root_value", "collected_at_update")
+BLOCK_BYTES = 2**24  # of one file of these columns, where MIN_BLOCK_SLOTS allow it
+MIN_BLOCK_SLOTS = 256
+
 
 @dataclass(frozen=True, slots=True)
 class SlotLayout:
@@ -37,5 +42,12 @@ class SlotLayout:
 
     def bytes_per_position(self) -> int:
         """Memory of one slot, its priority included."""
-        sizes = (math.prod(shape) * dtype.itemsize for shape, dtype in self.fields().values())
-        return sum(sizes) + BYTES_PER_LEAF
+        return self._bytes(*self.fields()) + BYTES_PER_LEAF
+
+    def block_slots(self) -> int:
+        """Slots whose bulk is kept in one file: a change to one of them rewrites so many."""
+        return max(MIN_BLOCK_SLOTS, BLOCK_BYTES // self._bytes(*WRITTEN_ONCE))
+
+    def _bytes(self, *names: str) -> int:
+        fields = [self.fields()[name] for name in names]
+        return sum(math.prod(shape) * dtype.itemsize for shape, dtype in fields)

@@ -27,7 +27,17 @@ class Links(NamedTuple):
     prev_slot: np.ndarray  # i64, -1: the episode's first observation, or what was before is gone
     generation: np.ndarray  # i64, how often the slot was written, 0: never
     kind: np.ndarray  # u8
-    context: np.ndarray  # u8, earlier frames in reach, at most L-1; L-1 where none are missing
+    context: np.ndarray  # u8, earlier frames in reach, at most C = max(1, L-1); see `most_context`
+
+
+@compiled
+def most_context(frame_stack: int) -> int:
+    """The context C of a position that misses nothing, an episode's first observation included.
+
+    Even where stacks are single frames one earlier position is counted: so the first position
+    of a chain has context C if it is its episode's first, and 0 if something came before it.
+    """
+    return max(1, frame_stack - 1)
 
 
 @compiled
@@ -48,6 +58,7 @@ def append(
         slots [M] i64 and [M] bool.
     """
     frame_stack, lookahead = reach
+    most = most_context(frame_stack)
     changed = np.empty(len(kinds) * (frame_stack + 1) + lookahead, np.int64)
     sampleable = np.empty(len(changed), np.bool_)
     num = 0
@@ -62,9 +73,9 @@ def append(
         links.prev_slot[slot] = last
         if last != -1:
             links.next_slot[last] = slot
-            links.context[slot] = min(frame_stack - 1, links.context[last] + 1)
+            links.context[slot] = min(most, links.context[last] + 1)
         else:
-            links.context[slot] = frame_stack - 1 if is_first and i == 0 else 0
+            links.context[slot] = most if is_first and i == 0 else 0
         last = slot
         num = _mark(links, last, frame_stack, (lookahead, lookahead), (changed, sampleable), num)
     if links.kind[last] != STEP:
@@ -93,12 +104,13 @@ def _evict(
     follower = links.next_slot[slot]
     if follower != -1:
         links.prev_slot[follower] = -1
-    for context in range(frame_stack - 1):  # those that lose a part of their stack
+    for context in range(most_context(frame_stack)):
         if follower == -1:
             break
         links.context[follower] = context
-        changed[num], sampleable[num] = follower, False
-        num += 1
+        if context < frame_stack - 1:  # a part of its stack is lost
+            changed[num], sampleable[num] = follower, False
+            num += 1
         follower = links.next_slot[follower]
     return num
 
@@ -143,6 +155,20 @@ def follow(
             real = real and next_slot[here] != -1
             here = next_slot[here] if real else here
     return slots, is_real
+
+
+@compiled
+def chain(prev_slot: np.ndarray, last: int) -> np.ndarray:
+    """The slots [M] of what is left of an episode before `last`, and `last`, oldest first."""
+    num, here = 1, last
+    while prev_slot[here] != -1:
+        num, here = num + 1, prev_slot[here]
+    slots = np.empty(num, np.int64)
+    here = last
+    for m in range(num - 1, -1, -1):
+        slots[m] = here
+        here = prev_slot[here]
+    return slots
 
 
 @compiled

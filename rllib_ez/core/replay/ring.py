@@ -23,6 +23,7 @@ from rllib_ez.core.replay.links import (
 )
 from rllib_ez.core.replay.validity import check_links, open_tails
 from rllib_ez.core.types import Segment
+from rllib_ez.errors import SettingError
 
 PER_STEP = ("action", "reward", "policy", "root_value")
 
@@ -47,6 +48,8 @@ class Ring:
     def __init__(
         self, layout: SlotLayout, capacity: int, *, frame_stack: int, lookahead: int
     ) -> None:
+        if not 1 <= frame_stack <= 256:
+            raise SettingError(f"frame_stack must be in [1, 256], got {frame_stack}")
         self.layout = layout
         self.capacity = capacity
         self.frame_stack = frame_stack
@@ -56,6 +59,9 @@ class Ring:
         self.next_slot.fill(-1)
         self.prev_slot.fill(-1)
         self.links = Links(self.next_slot, self.prev_slot, self.generation, self.kind, self.context)
+        self.block_slots = layout.block_slots()
+        # [num_blocks] i64, a block's stamp grows whenever one of its WRITTEN_ONCE changes
+        self.stamps = np.zeros(-(-capacity // self.block_slots), np.int64)
         self.oldest = 0  # the slot that is written next
         self.num_used = 0
         self.num_steps_added = 0
@@ -65,6 +71,12 @@ class Ring:
     def nbytes(self) -> int:
         """Memory of all arrays when every page of them is in use."""
         return sum(getattr(self, name).nbytes for name in self.layout.fields())
+
+    @property
+    def newest(self) -> tuple[int, int]:
+        """The slot written last, and its generation."""
+        slot = (self.oldest - 1) % self.capacity
+        return slot, int(self.generation[slot])
 
     def append(self, segment: Segment) -> Changes:
         """Writes a segment over the oldest slots, linked to its episode's last one."""
@@ -94,6 +106,7 @@ class Ring:
             return np.empty(0, np.int64), np.empty(0, bool)
         for name in PER_STEP:
             getattr(self, name)[last] = 0
+        self.stamps[last // self.block_slots] += 1
         return close(self.links, last, (self.frame_stack, self.lookahead))
 
     def window_slots(self, slot: np.ndarray, num_steps: int) -> tuple[np.ndarray, np.ndarray]:
@@ -152,3 +165,4 @@ class Ring:
             column = getattr(self, name)
             column[slots[:steps]] = getattr(segment, name)
             column[slots[steps:]] = 0
+        self.stamps[slots // self.block_slots] += 1  # a block named twice counts once

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from rllib_ez.core.replay.links import EMPTY, STEP, Links
+from rllib_ez.core.replay.links import EMPTY, STEP, Links, most_context
 
 
 def check_links(links: Links, oldest: int, frame_stack: int) -> None:
@@ -26,7 +26,7 @@ def check_links(links: Links, oldest: int, frame_stack: int) -> None:
     _demand(bool((links.kind[used[linked]] == STEP).all()), "something follows a final observation")
     arrival = (np.arange(len(links.kind)) - oldest) % len(links.kind)
     _demand(bool((arrival[following[linked]] > arrival[used[linked]]).all()), "time runs backward")
-    context, most = links.context[used].astype(np.int64), frame_stack - 1
+    context, most = links.context[used].astype(np.int64), most_context(frame_stack)
     expected = np.minimum(most, links.context[before[led]].astype(np.int64) + 1)
     _demand(np.array_equal(context[led], expected), "context does not grow by one")
     heads = context[~led]

@@ -165,11 +165,13 @@ def test_closing_unknown_episodes_changes_nothing(make_replay, make_segment):
 
 def test_new_steps_get_the_largest_priority(make_replay, make_segment):
     replay = make_replay(priority_exponent=0.5)
+    assert replay.total_mass == 0.0
     replay.add([make_segment(1, 0, 2, end="terminated")])
     assert replay.mass[:2].tolist() == [1.0, 1.0]
     replay.update_priorities(np.array([0, 1]), np.array([1, 1]), np.array([9.0, 4.0]))
     replay.add([make_segment(2, 0, 1, end="terminated")])
     assert replay.mass[:5].tolist() == [3.0, 2.0, 0.0, 3.0, 0.0]
+    assert replay.total_mass == 8.0
 
 
 def test_priority_of_an_overwritten_slot_is_passed_over(make_replay, make_segment):

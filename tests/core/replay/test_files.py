@@ -93,15 +93,15 @@ def test_missing_folder_is_told_by_name(twin, tmp_path):
 
 def test_missing_array_is_told_by_name(replay, twin, tmp_path):
     replay.save(tmp_path)
-    (tmp_path / "reward.npy").unlink()
-    with pytest.raises(CheckpointError, match=r"missing a file: .*reward.npy"):
+    (tmp_path / "context.npy").unlink()
+    with pytest.raises(CheckpointError, match=r"missing a file: .*context.npy"):
         twin.load(tmp_path)
 
 
 def test_torn_array_is_refused(replay, twin, tmp_path):
     replay.save(tmp_path)
-    content = (tmp_path / "reward.npy").read_bytes()
-    (tmp_path / "reward.npy").write_bytes(content[:-20])
+    content = (tmp_path / "context.npy").read_bytes()
+    (tmp_path / "context.npy").write_bytes(content[:-20])
     with pytest.raises(CheckpointError, match="is torn"):
         twin.load(tmp_path)
 
@@ -118,9 +118,50 @@ def test_interrupted_save_leaves_nothing_that_loads(replay, twin, tmp_path, monk
 def test_newer_format_is_refused(replay, twin, tmp_path):
     replay.save(tmp_path)
     index = json.loads((tmp_path / "replay.json").read_text())
-    (tmp_path / "replay.json").write_text(json.dumps({**index, "format": 2}))
-    with pytest.raises(CheckpointError, match="must be of format 1, got 2"):
+    (tmp_path / "replay.json").write_text(json.dumps({**index, "format": 3}))
+    with pytest.raises(CheckpointError, match="must be of format 2 or 1, got 3"):
         twin.load(tmp_path)
+
+
+@pytest.mark.parametrize("index", ["", "[]", "{}", '{"format": 2}', '{"numbers": {}}'])
+def test_foreign_index_is_refused(twin, tmp_path, index):
+    (tmp_path / "replay.json").write_text(index)
+    with pytest.raises(CheckpointError, match="is torn"):
+        twin.load(tmp_path)
+
+
+def write_format_1(folder, state) -> None:
+    arrays = {name: value for name, value in state.items() if isinstance(value, np.ndarray)}
+    numbers = {name: value for name, value in state.items() if name not in arrays}
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", array)
+    index = {"format": 1, "numbers": numbers, "arrays": sorted(arrays)}
+    (folder / "replay.json").write_text(json.dumps(index))
+
+
+def test_format_1_is_read(replay, twin, tmp_path):
+    write_format_1(tmp_path, replay.get_state())
+    twin.load(tmp_path)
+    np.testing.assert_equal(twin.get_state(), replay.get_state())
+
+
+def test_format_1_without_stacks_knows_no_beginnings(make_replay, make_segment, tmp_path):
+    replay = make_replay(frame_stack=1)
+    replay.add([make_segment(1, 0, 3, end="terminated")])
+    write_format_1(tmp_path, {**replay.get_state(), "context": np.zeros(4, np.uint8)})
+    replay.load(tmp_path)
+    assert replay.context[:4].tolist() == [0, 1, 1, 1]
+    assert not replay.read_episode(3, episode_id=1, score=0.0).is_first
+    assert replay.num_sampleable == 3
+
+
+def test_save_over_format_1_leaves_none_of_its_columns(replay, twin, tmp_path):
+    write_format_1(tmp_path, replay.get_state())
+    twin.load(tmp_path)
+    twin.save(tmp_path)
+    assert not (tmp_path / "frame.npy").exists()
+    replay.load(tmp_path)
+    np.testing.assert_equal(twin.get_state(), replay.get_state())
 
 
 def test_other_settings_are_refused_and_change_nothing(replay, make_replay, make_segment):

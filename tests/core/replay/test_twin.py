@@ -128,6 +128,22 @@ def assert_same(replay, twin: Twin) -> None:
             assert replay.stacks(np.array([slot]))[0, :, 0].tolist() == stack
 
 
+def assert_episodes_same(replay, twin: Twin) -> None:
+    """Reads back every episode whose end is there."""
+    for episode in twin.episodes:
+        positions = [p for p in episode.positions if twin.alive(p)]
+        if not positions or positions[-1].kind == STEP:
+            continue
+        read = replay.read_episode(twin.slot(positions[-1]), episode_id=9, score=2.5)
+        assert read.frames[:, 0].tolist() == [p.frame for p in positions]
+        steps = list(zip(read.action, read.reward, read.policy, read.root_value, strict=True))
+        steps = [(a, r, tuple(p.tolist()), v) for a, r, p, v in steps]
+        assert steps == [p.step for p in positions[:-1]]
+        assert read.is_first == (episode.whole and len(positions) == len(episode.positions))
+        assert read.terminated == (positions[-1].kind == FINAL_TERMINATED)
+        assert (read.episode_id, read.score) == (9, 2.5)
+
+
 def assert_sample_same(replay, sample, twin: Twin) -> None:
     """Compares a draw with the twin's windows."""
     places = {twin.slot(e.positions[i]): (e, i) for e, i in twin.live()}
@@ -154,8 +170,12 @@ class Driver:
 
     def add(self) -> None:
         segments = [self.segment() for _ in range(self.rng.integers(1, 4))]
-        self.replay.add(segments)
+        ended = self.replay.add(segments)
+        before = self.twin.num_added
         self.twin.add(segments)
+        finals = [p for e, i in self.twin.live() if (p := e.positions[i]).kind != STEP]
+        finals = sorted(p.arrival for p in finals if p.arrival >= before)
+        assert ended == [arrival % self.twin.capacity for arrival in finals]
 
     def segment(self):
         running = list(self.clock)
@@ -223,3 +243,4 @@ def test_random_operations_agree_with_the_slow_twin(
         names = ["add", "sample", "update", "close"]
         getattr(driver, str(rng.choice(names, p=[0.45, 0.25, 0.22, 0.08])))()
         assert_same(replay, twin)
+        assert_episodes_same(replay, twin)

@@ -35,6 +35,15 @@ def test_broken_array_is_found(replay, message):
         replay.check_valid()
 
 
+def test_half_a_context_is_found_where_stacks_are_single_frames(make_replay, make_segment):
+    replay = make_replay(8, frame_stack=1)
+    replay.add([make_segment(1, 0, 4), make_segment(2, 2, 4)])
+    assert replay.context[:6].tolist() == [1, 1, 1, 1, 0, 1]
+    replay.context[4] = 2
+    with pytest.raises(RuntimeError, match="replay is broken: .*context"):
+        replay.check_valid()
+
+
 def test_priority_where_nothing_can_be_drawn_is_found(replay):
     replay._tree.set(np.array([4]), np.array([1.0]))
     with pytest.raises(RuntimeError, match=r"priorities of slots \[4\]"):

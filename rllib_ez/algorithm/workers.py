@@ -1,0 +1,175 @@
+"""Where a call goes: to an object in this process or to an actor; the caller sees no difference.
+
+A method that is called this way returns a tuple: first something small, which the driver reads,
+then as many large things as the caller was told, which the driver only passes on. What it passes
+on is a value (from an object here) or a reference (from an actor): a `Passed`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import ray
+from ray.exceptions import (
+    ActorDiedError,
+    NodeDiedError,
+    ObjectLostError,
+    RayActorError,
+    RayTaskError,
+    WorkerCrashedError,
+)
+
+Passed = Any  # a value or an ObjectRef to one
+GONE = (RayActorError, ObjectLostError, NodeDiedError, WorkerCrashedError)
+
+
+class WorkerGone(Exception):
+    """A worker is lost, or something that it was to work on."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(str(cause).strip().splitlines()[0] if str(cause) else repr(cause))
+        self.for_good = isinstance(cause, ActorDiedError)  # Ray will not restart it
+        self.is_object = isinstance(cause, ObjectLostError)  # not the worker, but an argument
+
+
+@dataclass(slots=True)
+class Call:
+    """A call under way."""
+
+    then: Callable[..., None]  # gets the small thing and the large ones
+    lost: Callable[[WorkerGone], None]
+    small: Any  # the value, or a reference to it
+    large: list[Passed]
+    is_remote: bool
+
+
+class Worker(Protocol):
+    """Something that can be called."""
+
+    is_remote: bool
+
+    def call(self, method: str, *args: Passed, num_large: int = 0, **kwargs: Any) -> Call:
+        """Starts a call; arguments may be references, keyword arguments may not."""
+        ...
+
+
+class LocalWorker:
+    """An object in this process: a call is over when it returns."""
+
+    is_remote = False
+
+    def __init__(self, target: Any) -> None:
+        self.target = target
+
+    def call(self, method: str, *args: Passed, num_large: int = 0, **kwargs: Any) -> Call:
+        """Runs the method; its exceptions are raised here."""
+        values = [ray.get(arg) if isinstance(arg, ray.ObjectRef) else arg for arg in args]
+        small, *large = getattr(self.target, method)(*values, **kwargs)
+        return Call(_nothing, _nothing, small, large, is_remote=False)
+
+
+class RemoteWorker:
+    """An actor."""
+
+    is_remote = True
+
+    def __init__(self, actor: Any) -> None:
+        self.target = actor
+
+    def call(self, method: str, *args: Passed, num_large: int = 0, **kwargs: Any) -> Call:
+        """Sends the call."""
+        remote = getattr(self.target, method).options(num_returns=1 + num_large)
+        refs = remote.remote(*args, **kwargs)
+        small, *large = refs if num_large else [refs]
+        return Call(_nothing, _nothing, small, large, is_remote=True)
+
+
+def _nothing(*args: Any) -> None:
+    pass
+
+
+@dataclass(slots=True)
+class Calls:
+    """All calls under way. `take_one` waits for the next that is over and says so to its caller."""
+
+    seconds_waited: float = 0.0
+    _over: deque[Call] = field(default_factory=deque)
+    _running: dict[Any, Call] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self._over) + len(self._running)
+
+    def start(
+        self,
+        call: Call,
+        then: Callable[..., None],
+        *,
+        lost: Callable[[WorkerGone], None],
+    ) -> None:
+        """Keeps an eye on a call.
+
+        Args:
+            call: just started.
+            then: is called with the small result and the large ones, as `Passed`.
+            lost: is called instead if the worker or one of the arguments is gone.
+        """
+        call.then, call.lost = then, lost
+        if call.is_remote:
+            self._running[call.small] = call
+        else:
+            self._over.append(call)
+
+    def take_over(self) -> bool:
+        """Tells the caller of a call that is over in this process; False if there is none."""
+        if not self._over:
+            return False
+        call = self._over.popleft()
+        call.then(call.small, *call.large)
+        return True
+
+    def take_one(self, *, timeout: float) -> bool:
+        """Waits for a call to be over and tells its caller; False if none was in time.
+
+        Raises:
+            Exception: whatever a remote method raised.
+        """
+        if self.take_over():
+            return True
+        if not self._running:
+            return False
+        start = time.perf_counter()
+        ready, _ = ray.wait(list(self._running), num_returns=1, timeout=timeout)
+        self.seconds_waited += time.perf_counter() - start
+        for ref in ready:
+            self._tell(self._running.pop(ref))
+        return bool(ready)
+
+    def forget(self) -> None:
+        """Drops everything: nobody is told."""
+        self._over.clear()
+        self._running.clear()
+
+    def _tell(self, call: Call) -> None:
+        try:
+            small = ray.get(call.small)
+        except Exception as error:
+            gone = worker_gone(error)
+            if gone is None:
+                raise
+            call.lost(gone)
+            return
+        if not call.large and isinstance(small, tuple):
+            (small,) = small
+        call.then(small, *call.large)
+
+
+def worker_gone(error: Exception) -> WorkerGone | None:
+    """The error as the loss of a worker; None if it is something else."""
+    cause = error.cause if isinstance(error, RayTaskError) else error
+    if isinstance(cause, GONE):
+        return WorkerGone(cause)
+    return None

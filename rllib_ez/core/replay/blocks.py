@@ -1,0 +1,161 @@
+"""Replay's bulk on disk: blocks of slots, a file each, never written to again.
+
+A block's file name is used once and never for other content, so a file that has the name and
+the size has the content, wherever it lies. A block that has not changed since it was last saved
+is not written again: the new folder gets a hard link to the file, and is complete by itself.
+Axes: U used slots.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from rllib_ez.core.replay.new_file import new_file
+from rllib_ez.errors import CheckpointError
+
+SUFFIX = ".block"
+NAME = re.compile(r"\d{6,}-[0-9a-f]{16}\.block")
+
+
+@dataclass(frozen=True, slots=True)
+class BlockFile:
+    """One block on disk: one .npy after the other, a column each."""
+
+    name: str
+    num_bytes: int
+    stamp: int  # that the ring gave the block's content
+
+
+@dataclass(frozen=True, slots=True)
+class SavedBlocks:
+    """The blocks of one save."""
+
+    folder: Path
+    block_slots: int
+    columns: dict[str, tuple[str, tuple[int, ...]]]  # in a file's order: dtype, shape [U, ...]
+    files: tuple[BlockFile, ...]  # by block
+
+    def outlines(self) -> dict[str, np.ndarray]:
+        """Arrays with the columns' shapes and dtypes, which take no memory and hold zeros."""
+        return {
+            name: np.broadcast_to(np.zeros((), dtype), shape)
+            for name, (dtype, shape) in self.columns.items()
+        }
+
+    def check_whole(self) -> None:
+        """Raises CheckpointError unless every block is there in its full size."""
+        num_used = next((shape[0] for _, shape in self.columns.values()), 0)
+        if self.block_slots < 1 or len(self.files) != -(-num_used // self.block_slots):
+            raise CheckpointError(
+                f"replay in {self.folder} is torn: {len(self.files)} blocks of "
+                f"{self.block_slots} slots must hold {num_used}"
+            )
+        for file in self.files:
+            if not NAME.fullmatch(file.name):
+                raise CheckpointError(
+                    f"replay in {self.folder} is torn: {file.name} must be a block's name"
+                )
+            size = (self.folder / file.name).stat().st_size
+            if size != file.num_bytes:
+                raise CheckpointError(
+                    f"replay in {self.folder} is torn: {file.name} must be of "
+                    f"{file.num_bytes} bytes, got {size}"
+                )
+
+
+def write_blocks(
+    folder: Path,
+    columns: Mapping[str, np.ndarray],
+    *,
+    stamps: np.ndarray,
+    block_slots: int,
+    before: SavedBlocks | None,
+) -> tuple[SavedBlocks, int]:
+    """Writes the blocks that changed and links the others.
+
+    Args:
+        columns: [U, ...] each.
+        stamps: [num_blocks] i64, a block's is never the same for two contents.
+        before: the last save of this ring; None writes all.
+
+    Returns:
+        What lies in the folder now, and how many of its bytes were not written anew.
+    """
+    outline = {name: (array.dtype.str, array.shape) for name, array in columns.items()}
+    num_used = next(iter(columns.values())).shape[0]
+    files, bytes_linked = list[BlockFile](), 0
+    for number in range(-(-num_used // block_slots)):
+        stamp = int(stamps[number])
+        file = _link_unchanged(folder, before, number, stamp, block_slots=block_slots)
+        bytes_linked += file.num_bytes if file else 0
+        if file is None:
+            rows = slice(number * block_slots, (number + 1) * block_slots)
+            parts = [array[rows] for array in columns.values()]
+            name = f"{number:06}-{secrets.token_hex(8)}{SUFFIX}"
+            file = BlockFile(name, _write_block(folder / name, parts), stamp)
+        files.append(file)
+    return SavedBlocks(folder, block_slots, outline, tuple(files)), bytes_linked
+
+
+def read_blocks(saved: SavedBlocks, columns: Mapping[str, np.ndarray]) -> None:
+    """Fills columns [U, ...], which are `saved.columns` in their order.
+
+    Raises:
+        CheckpointError: a block is gone, cut short or of other shapes.
+    """
+    for number, file in enumerate(saved.files):
+        rows = slice(number * saved.block_slots, (number + 1) * saved.block_slots)
+        try:
+            with (saved.folder / file.name).open("rb") as stream:
+                for column in columns.values():
+                    _fill(column[rows], np.load(stream, allow_pickle=False))
+        except (EOFError, OSError, ValueError) as error:
+            raise CheckpointError(f"{saved.folder / file.name} is torn: {error}") from error
+
+
+def _link_unchanged(
+    folder: Path, before: SavedBlocks | None, number: int, stamp: int, *, block_slots: int
+) -> BlockFile | None:
+    """The block as it was saved before, in `folder` too; None if it changed or cannot be had."""
+    if before is None or before.block_slots != block_slots or number >= len(before.files):
+        return None
+    file = before.files[number]
+    if file.stamp != stamp:
+        return None
+    source, target = before.folder / file.name, folder / file.name
+    if _has_size(target, file.num_bytes):  # saved over the same folder, or over one before
+        return file
+    try:
+        if _has_size(source, file.num_bytes):
+            os.link(source, target)
+            return file
+    except OSError:  # another file system, one without hard links, or too many of them
+        pass
+    return None
+
+
+def _has_size(path: Path, num_bytes: int) -> bool:
+    try:
+        return path.stat().st_size == num_bytes
+    except OSError:
+        return False
+
+
+def _write_block(path: Path, parts: list[np.ndarray]) -> int:
+    with new_file(path) as file:
+        for part in parts:
+            np.save(file, part, allow_pickle=False)
+        return file.tell()
+
+
+def _fill(target: np.ndarray, part: np.ndarray) -> None:
+    if part.shape != target.shape or part.dtype != target.dtype:
+        raise ValueError(f"must be {target.dtype} {target.shape}, got {part.dtype} {part.shape}")
+    target[...] = part
