@@ -74,5 +74,10 @@ def target_version(update: int, *, interval: int, lag: int) -> int:
 
 
 def updates_until_new_target(update: int, *, interval: int, lag: int) -> int:
-    """How many updates from this one on use the same target network, >= 1."""
-    return target_version(update, interval=interval, lag=lag) + interval + lag - update
+    """How many updates from this one on may be drawn together, >= 1.
+
+    All must use one target network, and none may run past an update at which the network is
+    copied to be the next.
+    """
+    until_other = target_version(update, interval=interval, lag=lag) + interval + lag - update
+    return min(until_other, interval - update % interval)

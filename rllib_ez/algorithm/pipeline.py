@@ -173,6 +173,9 @@ class Pipeline:
 
     def _take(self) -> None:
         """Takes in what is over, or waits for something to be."""
+        waits = self.sampling.is_waiting_for_lost or self.preparation.is_waiting_for_lost
+        if not len(self.calls) and not waits:
+            raise RuntimeError(f"pipeline is stuck at {self.counts()}, {self.credits.due} due")
         if not self.calls.take_one(timeout=WAIT_SECONDS):
             return
         while self.calls.take_one(timeout=0):

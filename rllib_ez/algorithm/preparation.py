@@ -69,6 +69,11 @@ class Preparation:
         self.num_lost = 0
         self.seconds: defaultdict[str, float] = defaultdict(float)
 
+    @property
+    def is_waiting_for_lost(self) -> bool:
+        """Whether a lost searcher is about to be asked again."""
+        return any(searcher.retry_at > 0 for searcher in self._searchers)
+
     def version_at(self, update: int) -> int:
         """The target network that the batch of an update is made with."""
         interval = self._run.target_update_every_updates

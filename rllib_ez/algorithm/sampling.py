@@ -76,6 +76,11 @@ class Sampling:
         return not any(runner.is_busy for runner in self._runners)
 
     @property
+    def is_waiting_for_lost(self) -> bool:
+        """Whether a lost runner is about to be asked again."""
+        return any(r.retry_at > 0 and not r.is_dead for r in self._runners)
+
+    @property
     def may_ask(self) -> bool:
         """Whether more steps are wanted now."""
         credits = self._credits

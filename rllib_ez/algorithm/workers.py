@@ -139,9 +139,11 @@ class Calls:
         """
         if self.take_over():
             return True
-        if not self._running:
-            return False
         start = time.perf_counter()
+        if not self._running:  # for a lost worker to be back
+            time.sleep(timeout)
+            self.seconds_waited += timeout
+            return False
         ready, _ = ray.wait(list(self._running), num_returns=1, timeout=timeout)
         self.seconds_waited += time.perf_counter() - start
         for ref in ready:

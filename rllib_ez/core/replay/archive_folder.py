@@ -38,14 +38,14 @@ class ArchiveFolder:
         Raises:
             ArchiveError: no store of pyarrow has such a URI, or it cannot be reached.
         """
-        shown = re.sub(r"://[^/@]*@", "://***@", str(uri))
+        shown = _without_keys(str(uri))
         if filesystem is not None:
-            return cls(filesystem, str(uri), shown)
+            return cls(filesystem, str(uri).rstrip("/"), shown)
         if "://" not in str(uri):
             return cls(LocalFileSystem(), str(Path(uri).absolute()), shown)
         try:
             found, path = FileSystem.from_uri(str(uri))
-            return cls(found, path, shown)
+            return cls(found, path.rstrip("/"), shown)
         except (OSError, pa.ArrowException) as error:
             raise ArchiveError(
                 f"archive must be a local folder or a URI that pyarrow.fs opens (file, s3, gs, "
@@ -156,5 +156,10 @@ def _sync(path: Path) -> None:
 
 def _reason(error: Exception) -> str:
     """What happened, without the key that a URI may hold."""
-    text = f"{type(error).__name__}: {error}"
-    return re.sub(r"://[^/@\s]*@", "://***@", text)
+    return _without_keys(f"{type(error).__name__}: {error}")
+
+
+def _without_keys(text: str) -> str:
+    """URIs without what stands before an @, or after a question mark."""
+    text = re.sub(r"://\S*@", "://***@", text)
+    return re.sub(r"(://[^\s?]*)\?[^\s']*", r"\1?***", text)

@@ -95,6 +95,8 @@ def read_contents(
                     spec.check_same(header.spec, f"{folder.shown}/{name}")
                 found += _summaries(file, name)
         except UnreadableFileError as error:
+            if name not in folder.files():  # merged meanwhile by the run that writes it
+                return read_contents(uri, spec=spec, filesystem=filesystem)
             _warn(error)
             continue
         if newest is None or header.written_at >= newest.written_at:

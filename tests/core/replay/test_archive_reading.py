@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +19,7 @@ from rllib_ez.core.replay.archive import (
     read_contents,
     read_summaries,
 )
+from rllib_ez.core.replay.archive_folder import ArchiveFolder
 from rllib_ez.core.replay.archive_format import KEY
 from rllib_ez.errors import ArchiveError
 from tests.core.replay.archived import PIXELS, VECTOR, archive, assert_same, episode
@@ -120,34 +119,48 @@ def test_a_damaged_file_gives_what_was_written_or_a_warning(files: list[Path]):
             assert_same(segment, episode(id))
 
 
-@contextmanager
-def counting_memory() -> Iterator[pa.MemoryPool]:
-    """Counts what Arrow allocates."""
-    before = pa.default_memory_pool()
-    counting = pa.proxy_memory_pool(before)
-    pa.set_memory_pool(counting)
-    try:
-        yield counting
-    finally:
-        pa.set_memory_pool(before)
-
-
 def test_reading_holds_one_row_group_of_the_archive(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(archive_format, "GROUP_BYTES", 2**20)
     spec = ArchiveSpec(env="x", frame_shape=(2**15,), frame_dtype="uint8", num_actions=3)
-    for first in (0, 20):
-        written = [episode(id, spec=spec, steps=31) for id in range(first, first + 20)]
-        archive(tmp_path, spec=spec).append(written)
-    with counting_memory() as pool:
-        segments = archived_segments(tmp_path, spec=spec, first_episode_id=0)
-        assert sum(segment.frames.nbytes for segment in segments) == 40 * 2**20
-    assert pool.max_memory() < 5 * 2**20
+    archive(tmp_path, spec=spec).append([episode(id, spec=spec, steps=37) for id in range(20)])
+    before, held = pa.total_allocated_bytes(), []
+    for segment in archived_segments(tmp_path, spec=spec, first_episode_id=0):
+        held.append(pa.total_allocated_bytes() - before)
+        assert_same(segment, episode(segment.episode_id, spec=spec, steps=37))
+    assert len(held) == 20
+    assert max(held) < 4 * 2**20  # of 25 MB; an episode lies in up to three groups
 
 
 def test_a_parquet_file_of_someone_else_is_passed_over(files: list[Path]):
     pq.write_table(pq.read_table(files[0]).replace_schema_metadata({}), files[0])
     with pytest.warns(UserWarning, match=f"{files[0]} .KeyError"):
         assert [s.episode_id for s in read_summaries(files[0].parent)] == [2, 3, 4, 5]
+
+
+def test_a_file_that_is_not_what_its_header_says_is_passed_over(files: list[Path]):
+    rewrite(files[0], num_actions=2)
+    with pytest.warns(UserWarning, match=f"{files[0]} .ValueError: its columns are not those"):
+        assert [s.episode_id for s in read_summaries(files[0].parent)] == [2, 3, 4, 5]
+
+
+def test_a_file_whose_last_episode_goes_on_is_passed_over(files: list[Path]):
+    pq.write_table(pq.read_table(files[0]).slice(0, 9), files[0])
+    with pytest.warns(UserWarning, match=f"{files[0]} .ValueError: its last episode has no end"):
+        assert [s.episode_id for s in read_summaries(files[0].parent)] == [2, 3, 4, 5]
+
+
+def rewrite(file: Path, **changes: object) -> None:
+    """Changes what a file says of itself."""
+    table = pq.read_table(file)
+    header = json.loads(table.schema.metadata[KEY]) | changes
+    pq.write_table(table.replace_schema_metadata({KEY: json.dumps(header)}), file)
+
+
+def test_files_merged_while_they_are_read_are_read_as_merged(files: list[Path], monkeypatch):
+    folder, real = files[0].parent, ArchiveFolder.files
+    before = iter([{"shard-0.000000000.parquet": 900}])  # listed, then merged and deleted
+    monkeypatch.setattr(ArchiveFolder, "files", lambda self: next(before, None) or real(self))
+    assert [s.episode_id for s in read_summaries(folder)] == [0, 1, 2, 3, 4, 5]
 
 
 def test_drafts_folders_and_other_files_are_no_part_of_it(files: list[Path]):
@@ -160,9 +173,7 @@ def test_drafts_folders_and_other_files_are_no_part_of_it(files: list[Path]):
 
 
 def test_a_newer_format_is_refused(files: list[Path]):
-    table = pq.read_table(files[1])
-    header = json.loads(table.schema.metadata[KEY]) | {"format": 2, "written_by": "9.9"}
-    pq.write_table(table.replace_schema_metadata({KEY: json.dumps(header)}), files[1])
+    rewrite(files[1], format=2, written_by="9.9")
     with pytest.raises(ArchiveError, match="format 1 or older, got 2 in .*by rllib_ez 9.9"):
         read_summaries(files[0].parent)
 
