@@ -16,7 +16,6 @@ from cli.run_folder import checkpoint_path, drop_old_checkpoints
 from cli.stopping import StopRequest
 from rllib_ez.agent import Agent
 from rllib_ez.algorithm.algorithm import EfficientZero
-
 from rllib_ez.core.engines import blank_engine, pick_device
 
 

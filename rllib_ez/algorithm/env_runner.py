@@ -5,6 +5,7 @@ Axes: E environments, T steps, A actions, L frame_stack.
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Collection
 from functools import partial
@@ -48,6 +49,7 @@ class MCTSEnvRunner(EnvRunner, Checkpointable):
         self.worker_index = kwargs.get("worker_index") or 0
         self.clock = StageClock()
         self.update = 0  # gradient updates that the weights have seen
+        self._birth = secrets.randbits(63)
         self._notes: list[str] = []
         self._spec = config.env_spec()
         self._frame_stack = config.model_config_for(self._spec).frame_stack
@@ -157,6 +159,9 @@ class MCTSEnvRunner(EnvRunner, Checkpointable):
             A report, and for each replay shard the segments that are for it.
         """
         start = time.perf_counter()
+        if request.birth not in (None, self._birth):  # Ray has started this process anew
+            report = RunnerReport(birth=self._birth, is_meant=False)
+            return (report, *([] for _ in range(request.num_parts)))
         if weights is not None:
             with self.clock.stage("transfer"):
                 self.set_weights(weights, request.update)
@@ -170,6 +175,8 @@ class MCTSEnvRunner(EnvRunner, Checkpointable):
         self.clock.seconds.clear()
         self._notes.clear()
         report = RunnerReport(
+            birth=self._birth,
+            is_meant=True,
             num_env_steps=sum(len(segment.action) for segment in segments),
             lost_episodes=tuple(lost),
             metrics=self.metrics.reduce(),

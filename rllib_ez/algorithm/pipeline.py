@@ -74,7 +74,7 @@ class Pipeline:
         self.credits = Credits(self.run)
         self.shards = Shards(make_replay_workers(config, spec, replay), self.calls)
         searchers = make_reanalyse_workers(config, spec, self.shards.workers)
-        self._learners = list(learners)
+        self.learners = list(learners)
         self._workers = [*runners.values(), *self.shards.workers, *searchers, *learners]
         steps = len(runners) * config.num_envs_per_env_runner * config.rollout_fragment_length
         self._lead = max(1, int(steps * self.credits.ratio)) if self.is_parallel else 0
@@ -185,7 +185,7 @@ class Pipeline:
         """Hands a group to the learners, an equal part of every batch to each."""
         learning = Learning(group)
         self._learning.append(learning)
-        num, batches = len(self._learners), group.batches
+        num, batches = len(self.learners), group.batches
         assert batches is not None
 
         def learned(report: LearnReport) -> None:
@@ -193,7 +193,7 @@ class Pipeline:
             if len(learning.reports) == num:
                 self._learned(learning)
 
-        for part, learner in enumerate(self._learners):
+        for part, learner in enumerate(self.learners):
             call = learner.call("learn", batches[part::num])
             self.calls.start(call, learned, lost=_learner_lost)
         end = group.order.update + group.order.num_batches
@@ -228,7 +228,7 @@ class Pipeline:
                 self.preparation.target_weights[update] = weights
 
         self.calls.start(
-            self._learners[0].call("publish", num_large=1), published, lost=_learner_lost
+            self.learners[0].call("publish", num_large=1), published, lost=_learner_lost
         )
 
     def _warm_up(self) -> None:
@@ -239,7 +239,7 @@ class Pipeline:
 
     def learner_weights(self) -> dict[str, torch.Tensor]:
         """A copy of what acting needs of the network as it is now."""
-        call = self._learners[0].call("publish", num_large=1)
+        call = self.learners[0].call("publish", num_large=1)
         weights: dict[str, torch.Tensor] = value_of(call.large[0])
         return weights
 

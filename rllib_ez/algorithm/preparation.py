@@ -60,7 +60,7 @@ class Preparation:
     ) -> None:
         self._run: RunConfig = config.stage(RunConfig)
         self._num_parts = max(1, config.num_learners)
-        self._searchers = [Searcher(worker) for worker in searchers]
+        self.searchers = [Searcher(worker) for worker in searchers]
         self._shards, self._calls, self._credits = shards, calls, credits
         self._prefetch = prefetch
         self._groups: deque[Group] = deque()
@@ -72,7 +72,7 @@ class Preparation:
     @property
     def is_waiting_for_lost(self) -> bool:
         """Whether a lost searcher is about to be asked again."""
-        return any(searcher.retry_at > 0 for searcher in self._searchers)
+        return any(searcher.retry_at > 0 for searcher in self.searchers)
 
     def version_at(self, update: int) -> int:
         """The target network that the batch of an update is made with."""
@@ -99,7 +99,7 @@ class Preparation:
     def forget(self) -> None:
         """Drops everything on its way; the shards must forget their draws, too."""
         self._groups.clear()
-        for searcher in self._searchers:
+        for searcher in self.searchers:
             searcher.num_searches = 0
         self._credits.num_drawn = self._credits.num_updates
 
@@ -154,7 +154,7 @@ class Preparation:
 
     def _free_searcher(self, shard: int) -> Searcher | None:
         """The one with the least to do; where there are no reanalyse actors, the shard itself."""
-        able = self._searchers
+        able = self.searchers
         if self._run.num_reanalyse_actors == 0:
             able = [able[shard]]
         now = time.monotonic()

@@ -12,6 +12,7 @@ class SampleRequest:
 
     update: int  # gradient updates that the weights have seen
     random_actions: bool  # without a search
+    birth: int | None = None  # of the runner that this is for; None: whoever answers
     life: int = 0  # how often this runner was lost: its games get numbers and seeds of their own
     num_parts: int = 1  # replay shards; an episode goes to shard episode_id % num_parts
 
@@ -20,7 +21,9 @@ class SampleRequest:
 class RunnerReport:
     """What an env runner says of the steps it took."""
 
-    num_env_steps: int
+    birth: int  # another number in every process
+    is_meant: bool  # False: the request was for a former process, nothing was done
+    num_env_steps: int = 0
     lost_episodes: tuple[int, ...] = ()  # whose rest will never come: their environment raised
     metrics: dict[str, Any] = field(default_factory=dict)  # RLlib's
     seconds: dict[str, float] = field(default_factory=dict)  # by stage

@@ -27,10 +27,12 @@ class Runner:
 
     index: int
     worker: Worker
+    birth: int | None = None  # of its process; None: not known
     life: int = 0
     is_busy: bool = False
     is_dead: bool = False  # Ray has given up on it
     retry_at: float = 0.0  # on time.monotonic
+    asked_at: float = 0.0  # the same
     weights_of: int = -1  # gradient updates of the weights that it has
 
 
@@ -55,7 +57,7 @@ class Sampling:
         credits: Credits,
         lead: int,
     ) -> None:
-        self._runners = [Runner(index, worker) for index, worker in runners.items()]
+        self.runners = [Runner(index, worker) for index, worker in runners.items()]
         self._shards, self._calls, self._credits = shards, calls, credits
         self._lead = lead
         self._steps_each = config.num_envs_per_env_runner * config.rollout_fragment_length
@@ -68,17 +70,17 @@ class Sampling:
     @property
     def steps_per_round(self) -> int:
         """Env steps when every runner has answered once."""
-        return self._steps_each * len(self._runners)
+        return self._steps_each * len(self.runners)
 
     @property
     def is_idle(self) -> bool:
         """Whether no runner is at work."""
-        return not any(runner.is_busy for runner in self._runners)
+        return not any(runner.is_busy for runner in self.runners)
 
     @property
     def is_waiting_for_lost(self) -> bool:
         """Whether a lost runner is about to be asked again."""
-        return any(r.retry_at > 0 and not r.is_dead for r in self._runners)
+        return any(r.retry_at > 0 and not r.is_dead for r in self.runners)
 
     @property
     def may_ask(self) -> bool:
@@ -94,9 +96,9 @@ class Sampling:
         return credits.due_with(0) <= self._lead
 
     def start(self, published: Published) -> None:
-        """Asks every runner that is free, as long as steps are wanted."""
+        """Asks every runner that is free, as long as steps are wanted; who waited longest first."""
         now = time.monotonic()
-        for runner in self._runners:
+        for runner in sorted(self.runners, key=lambda runner: runner.asked_at):
             if runner.is_busy or runner.is_dead or now < runner.retry_at:
                 continue
             if not self.may_ask:
@@ -105,11 +107,11 @@ class Sampling:
 
     def lives(self) -> dict[str, int]:
         """How often each runner was lost."""
-        return {str(runner.index): runner.life for runner in self._runners}
+        return {str(runner.index): runner.life for runner in self.runners}
 
     def begin_lives(self, lives: Mapping[str, int]) -> None:
         """Goes on from another past: what runners elsewhere play does not belong to it."""
-        for runner in self._runners:
+        for runner in self.runners:
             runner.is_busy = False
             runner.weights_of = -1
             if runner.worker.is_remote:
@@ -120,10 +122,12 @@ class Sampling:
         request = SampleRequest(
             update=published.update,
             random_actions=self._credits.acts_randomly,
+            birth=runner.birth,
             life=runner.life,
             num_parts=len(self._shards),
         )
         runner.is_busy, runner.weights_of = True, published.update
+        runner.asked_at = time.monotonic()
         self._credits.steps_under_way += self._steps_each
         call = runner.worker.call(
             "collect",
@@ -135,10 +139,21 @@ class Sampling:
         def then(report: RunnerReport, *parts: Passed) -> None:
             self._reported(runner, report, parts)
 
-        self._calls.start(call, then, lost=lambda gone: self._lost(runner, gone))
+        def lost(gone: WorkerGone) -> None:
+            runner.is_dead = gone.for_good
+            self._lost(runner, retry_after=RETRY_SECONDS)
+            if all(other.is_dead for other in self.runners):
+                raise WorkerLostError(
+                    f"an env runner must stay alive, all are lost: {gone}; {ADVICE}"
+                )
+
+        self._calls.start(call, then, lost=lost)
 
     def _reported(self, runner: Runner, report: RunnerReport, parts: tuple[Passed, ...]) -> None:
-        runner.is_busy = False
+        if not report.is_meant:  # lost and started anew before anybody noticed
+            self._lost(runner, retry_after=0.0)
+            return
+        runner.is_busy, runner.birth = False, report.birth
         self.metrics.append(report.metrics)
         add_seconds(self.seconds, report.seconds)
         self.seconds["busy"] += report.busy_seconds
@@ -165,15 +180,12 @@ class Sampling:
             if lost:
                 self._shards.change(shard, "close_episodes", lost)
 
-    def _lost(self, runner: Runner, gone: WorkerGone) -> None:
+    def _lost(self, runner: Runner, *, retry_after: float) -> None:
         """Ends the games of a runner that was lost; it begins others once it is back."""
         self.num_lost += 1
         self._credits.steps_under_way -= self._steps_each
-        runner.is_busy, runner.weights_of = False, -1
+        runner.is_busy, runner.birth, runner.weights_of = False, None, -1
         runner.life += 1
-        runner.is_dead = gone.for_good
-        runner.retry_at = time.monotonic() + RETRY_SECONDS
+        runner.retry_at = time.monotonic() + retry_after
         for shard in range(len(self._shards)):
             self._shards.change(shard, "close_runner", runner.index)
-        if all(other.is_dead for other in self._runners):
-            raise WorkerLostError(f"an env runner must stay alive, all are lost: {gone}; {ADVICE}")

@@ -194,7 +194,7 @@ class ReplayShard:
         return status
 
     def save(self, folder: str | Path) -> None:
-        """Writes everything but unfinished draws into a folder."""
+        """Writes everything but unfinished draws, and episodes that wait for their archive."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         self.replay.save(folder / "replay")
@@ -227,6 +227,7 @@ class ReplayShard:
         self.num_warm_steps = numbers["num_warm_steps"]
         self.num_episodes = numbers["num_episodes"]
         self._scores = {int(episode): score for episode, score in numbers["scores"].items()}
+        self._unwritten.clear()
         self.forget_draws()
         return self.status()
 

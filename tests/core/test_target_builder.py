@@ -6,17 +6,19 @@ import numpy as np
 import pytest
 
 from rllib_ez.core.config import TargetsConfig
-from rllib_ez.core.reanalyse import TargetCache
-from rllib_ez.core.targets import TargetBuilder
+from rllib_ez.core.target_cache import TargetCache
+from rllib_ez.core.targets import Draft, TargetBuilder
 from rllib_ez.core.types import SampledWindows, TrainBatch
 from tests.core.episodes import (
     NUM_ACTIONS,
     Episode,
     FrameReader,
+    assert_same_batches,
     fresh_policy,
     fresh_value,
     make_replay,
     random_episode,
+    search_missing,
 )
 
 
@@ -34,14 +36,12 @@ def built(
     for episode in episodes:
         replay.add(episode.segments([b for b in borders or [] if b < len(episode.action)]))
     reader = FrameReader()
-    cache = TargetCache(replay, reader, num_actions=NUM_ACTIONS)
+    builder = TargetBuilder(config, replay, TargetCache(replay, num_actions=NUM_ACTIONS))
     rng = np.random.default_rng(0)
     sample = replay.sample(num_samples, rng=rng, update=0)
-    return (
-        sample,
-        TargetBuilder(config, replay, cache).build(sample, update=update, rng=rng),
-        reader,
-    )
+    draft = builder.draft(sample, update=update, version=0, rng=rng)
+    search_missing(builder.cache, draft.wanted, reader)
+    return sample, builder.finish(draft), reader
 
 
 def at(sample: SampledWindows, step: int) -> int:
@@ -160,7 +160,7 @@ def test_nothing_reanalysed_still_values_a_cut():
     episode = plain([1, 2, 3, 4, 5, 6, 7, 8], "truncated")
     sample, batch, reader = built([episode], reanalyse_fraction=0.0)
     assert batch.value[at(sample, 7), 0] == 12.25
-    assert np.unique(np.concatenate(reader.seen)).tolist() == [8]
+    assert reader.seen == [[8]]
 
 
 def test_a_fraction_reanalyses_whole_samples():
@@ -179,6 +179,37 @@ def test_a_lstm_horizon_inside_the_unroll_resets_the_prefix():
     episode = plain([1, 2, 3, 4, 5, 6, 7, 8], "terminated")
     sample, batch, _ = built([episode], lstm_horizon=2)
     assert batch.value_prefix[at(sample, 0)].tolist() == [1, 3, 3]
+
+
+def test_every_position_is_wanted_once():
+    """Policies of steps 0 to 7, values of 2 to 7; the end itself is worth 0."""
+    _, _, reader = built([plain([1, 2, 3, 4, 5, 6, 7, 8], "terminated")])
+    assert reader.seen == [[0, 1, 2, 3, 4, 5, 6, 7]]
+
+
+def drafted() -> tuple[TargetBuilder, Draft]:
+    """What four steps and a cut give, before anything was searched."""
+    replay = make_replay()
+    replay.add(plain([1, 2, 3, 4], "truncated").segments([]))
+    config = TargetsConfig(unroll_steps=2, td_steps=3)
+    builder = TargetBuilder(config, replay, TargetCache(replay, num_actions=NUM_ACTIONS))
+    rng = np.random.default_rng(0)
+    sample = replay.sample(8, rng=rng, update=0)
+    return builder, builder.draft(sample, update=0, version=0, rng=rng)
+
+
+def test_a_batch_with_something_missing_is_not_finished():
+    builder, draft = drafted()
+    draft.wanted.known[1:] = True
+    with pytest.raises(RuntimeError, match="wanted must be complete, got 1 positions"):
+        builder.finish(draft)
+
+
+def test_a_draft_is_finished_twice_alike():
+    """Finishing writes to nothing that was drawn."""
+    builder, draft = drafted()
+    search_missing(builder.cache, draft.wanted, FrameReader())
+    assert_same_batches([builder.finish(draft)], [builder.finish(draft)])
 
 
 def test_what_names_a_sample_is_passed_on():
