@@ -216,7 +216,12 @@ class EfficientZeroConfig(AlgorithmConfig):
         creator = registered_creator(self.env) if isinstance(self.env, str) else self.env
         if creator is None:
             return self.env
-        return lambda **env_config: creator(env_config)
+
+        def make(**env_config: Any) -> Any:
+            return creator(env_config)
+
+        make.__qualname__ = getattr(self.env, "__qualname__", str(self.env))  # for messages
+        return make
 
     def model_config_for(self, spec: EnvSpec) -> ModelConfig:
         """The network's shape: what is set here, the rest from the environment."""

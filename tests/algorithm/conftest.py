@@ -16,9 +16,19 @@ def ray_session(tmp_path_factory):
     ray.shutdown()
 
 
+@pytest.fixture(scope="session")
+def make_small_config(ray_session):
+    """Makes configs of CartPole runs whose rounds take a fraction of a second."""
+    return small_cartpole
+
+
 @pytest.fixture
-def small_config(ray_session):
-    """A CartPole run whose rounds take a fraction of a second."""
+def small_config(make_small_config):
+    """One of them."""
+    return make_small_config()
+
+
+def small_cartpole():
     from rllib_ez.algorithm.config import EfficientZeroConfig
 
     config = (

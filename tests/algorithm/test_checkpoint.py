@@ -1,5 +1,6 @@
 """Stopped and resumed equals not stopped; a failed save leaves the old checkpoint."""
 
+import dataclasses
 import json
 import os
 import resource
@@ -17,15 +18,15 @@ pytestmark = pytest.mark.ray
 
 def everything(algorithm):
     """What must agree: weights, replay with priorities, cached targets, counters."""
-    pipeline = algorithm.pipeline
+    pipeline, shard = algorithm.pipeline, algorithm.pipeline.shards.workers[0].target.shard
     weights = {n: t.numpy() for n, t in algorithm.learner_weights().items()}
     return {
         **weights,
-        "action": pipeline.replay.action,
-        "mass": pipeline.replay.mass,
-        "frame": pipeline.replay.frame,
-        "policy": pipeline.cache.policy,
-        "counters": np.array([pipeline.num_updates, pipeline.num_env_steps, pipeline.num_samples]),
+        "action": shard.replay.action,
+        "mass": shard.replay.mass,
+        "frame": shard.replay.frame,
+        "policy": shard.cache.policy,
+        "counters": np.array([*dataclasses.astuple(pipeline.counts())[:3]]),
     }
 
 
@@ -119,7 +120,7 @@ def test_a_checkpoint_cut_short_is_refused(trained, tmp_path):
     from rllib_ez.algorithm.algorithm import EfficientZero
 
     folder = trained.save_to_path(tmp_path / "checkpoint")
-    file = tmp_path / "checkpoint" / "pipeline" / "target_cache.npz"
+    file = tmp_path / "checkpoint" / "pipeline" / "shard_0" / "target_cache.npz"
     file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(CheckpointError, match="must be complete"):
         EfficientZero.from_checkpoint(folder)

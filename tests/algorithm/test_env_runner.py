@@ -43,11 +43,11 @@ def test_environments_that_do_not_repeat_themselves_begin_new_games(small_config
     first, second = runner_of(small_config), runner_of(small_config)
     first.sample(random_actions=True)
     state = first.get_state()
-    state["stacks_crc"] ^= 1
+    state["games"]["stacks_crc"] ^= 1
     with pytest.warns(UserWarning, match="cannot be resumed exactly"):
         second.set_state(state)
-    ids = {track.episode_id for track in second._tracks}
-    assert ids.isdisjoint(number for number, _ in state["tracks"])
+    ids = {track.episode_id for track in second.games.tracks}
+    assert ids.isdisjoint(number for number, _ in state["games"]["tracks"])
 
 
 def test_segments_of_an_episode_join(small_config):

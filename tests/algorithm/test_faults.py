@@ -9,13 +9,6 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 
 @pytest.fixture
-def parallel_config(small_config):
-    small_config.num_env_runners = 2
-    small_config.num_learners = 1
-    return small_config.training(num_replay_shards=1, num_reanalyse_actors=1)
-
-
-@pytest.fixture
 def build():
     made = []
 
@@ -28,12 +21,15 @@ def build():
         algorithm.stop()
 
 
-@pytest.fixture
-def parallel(parallel_config, build):
+@pytest.fixture(scope="module")
+def parallel(make_small_config):
     """Two runners, a shard, a reanalyse actor and a learner, at work."""
-    algorithm = build(parallel_config)
+    config = make_small_config().training(num_replay_shards=1, num_reanalyse_actors=1)
+    config.num_env_runners, config.num_learners = 2, 1
+    algorithm = config.build_algo()
     train_until(algorithm, lambda: algorithm.pipeline.num_updates >= 20)
-    return algorithm
+    yield algorithm
+    algorithm.stop()
 
 
 def test_a_killed_env_runner_begins_again_while_training_goes_on(parallel):
@@ -74,29 +70,34 @@ def test_a_killed_reanalyse_actor_is_replaced_while_training_goes_on(parallel):
     assert_exact(parallel)
 
 
-@pytest.mark.parametrize("victim", ["replay shard", "learner"])
-def test_losing_what_cannot_be_made_anew_ends_the_run_and_it_resumes(
-    parallel, parallel_config, build, victim, tmp_path
-):
-    from rllib_ez.algorithm.algorithm import EfficientZero
-    from rllib_ez.errors import WorkerLostError
+def test_losing_what_cannot_be_made_anew_ends_the_run_and_it_resumes(parallel, tmp_path):
+    """The last test that uses `parallel`."""
+    resumed = lost_and_resumed(parallel, "learner", tmp_path / "one")
+    lost_and_resumed(resumed, "replay shard", tmp_path / "two").stop()
 
-    parallel.save_to_path(tmp_path / "checkpoint")
-    counts = parallel.pipeline.counts()
-    workers = {
-        "replay shard": parallel.pipeline.shards.workers,
-        "learner": parallel.pipeline.learners,
-    }
-    kill(workers[victim][0])
-    with pytest.raises(WorkerLostError, match=f"{victim}.* must stay alive.*--resume"):
-        train_until(parallel, lambda: False)
-    parallel.stop()
-    resumed = EfficientZero.from_checkpoint(str(tmp_path / "checkpoint"))
+
+def lost_and_resumed(algorithm, victim, folder):
+    from rllib_ez.algorithm.algorithm import EfficientZero
+
+    algorithm.save_to_path(folder)
+    counts = algorithm.pipeline.counts()
+    lose(algorithm, victim)
+    algorithm.stop()
+    resumed = EfficientZero.from_checkpoint(str(folder))
     assert resumed.pipeline.num_updates == counts.num_updates
     assert resumed.pipeline.num_env_steps == counts.num_env_steps
     train_until(resumed, lambda: resumed.pipeline.num_updates > counts.num_updates + 10)
     assert_exact(resumed)
-    resumed.stop()
+    return resumed
+
+
+def lose(algorithm, victim):
+    from rllib_ez.errors import WorkerLostError
+
+    pipeline = algorithm.pipeline
+    kill({"replay shard": pipeline.shards.workers, "learner": pipeline.learners}[victim][0])
+    with pytest.raises(WorkerLostError, match=f"{victim}.* must stay alive.*--resume"):
+        train_until(algorithm, lambda: False)
 
 
 class Brittle(gymnasium.Env):
@@ -128,7 +129,7 @@ def test_a_raising_environment_begins_again_and_only_its_open_games_are_lost(
     config = small_config.environment(Brittle, env_config={"patience": 70})
     config.num_env_runners = num_env_runners
     algorithm = build(config)
-    with pytest.warns(UserWarning, match="must not raise while it is played, got OSError"):
+    with pytest.warns(UserWarning, match="OSError: the simulator fell over"):
         train_until(algorithm, lambda: algorithm.pipeline.num_env_steps > 300)
     assert_exact(algorithm)
 

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from tests.algorithm.kills import assert_exact, call, replay_of, train_until
+
 pytestmark = pytest.mark.ray
 
 
@@ -29,7 +31,7 @@ def actions_and_losses(algorithm, rounds):
         result = algorithm.train()
         learner = result.get("learners", {}).get("default_policy", {})
         losses.append({k: float(v) for k, v in learner.items() if k.endswith("_loss")})
-    replay = algorithm.pipeline.replay
+    replay = replay_of(algorithm)
     live = replay.num_positions
     return replay.action[:live].tolist(), losses
 
@@ -59,23 +61,59 @@ def test_gumbel_search_trains_too(build):
     assert np.isfinite(losses[-1]["total_loss"])
 
 
-@pytest.mark.parametrize(("num_env_runners", "num_learners"), [(2, 0), (0, 1), (2, 1)])
-def test_remote_runners_and_learners_keep_the_ratio(build, num_env_runners, num_learners):
-    algorithm = build(num_env_runners=num_env_runners, num_learners=num_learners)
-    for _ in range(4):
-        result = algorithm.train()
+@pytest.mark.parametrize(
+    ("runners", "shards", "searchers", "learners"),
+    [(2, 0, 0, 0), (0, 0, 0, 1), (0, 1, 0, 0), (0, 0, 1, 0), (1, 2, 1, 2)],
+)
+def test_the_ratio_is_exact_wherever_the_work_is_done(build, runners, shards, searchers, learners):
+    algorithm = build(
+        num_env_runners=runners,
+        num_replay_shards=shards,
+        num_reanalyse_actors=searchers,
+        num_learners=learners,
+    )
+    train_until(algorithm, lambda: algorithm.pipeline.num_env_steps >= 300)
     pipeline = algorithm.pipeline
-    assert pipeline.num_env_steps == 4 * 40 * max(1, num_env_runners)
-    assert pipeline.num_updates == pipeline.num_env_steps // 4
-    assert result["num_env_steps_sampled_lifetime"] == pipeline.num_env_steps
-    pipeline.replay.check_valid()
+    assert pipeline.num_updates <= pipeline.num_env_steps // 4
+    assert_exact(algorithm)
+    assert algorithm.train()["num_env_steps_sampled_lifetime"] >= 300
+    assert pipeline.sampling.oldest_weights <= 2 * 10 * max(1, runners) + 5
+
+
+def test_learners_hold_the_same_weights_and_learn_equal_shares(build):
+    algorithm = build(num_learners=2)
+    train_until(algorithm, lambda: algorithm.pipeline.num_updates >= 30)
+    algorithm.finish_updates()
+    first, second = (
+        call(one, lambda learner: learner.publish()[1]) for one in algorithm.pipeline.learners
+    )
+    for name, weights in first.items():
+        np.testing.assert_array_equal(weights.numpy(), second[name].numpy(), err_msg=name)
+
+
+def test_a_batch_that_cannot_be_shared_equally_is_refused(small_config):
+    from rllib_ez.errors import SettingError
+
+    small_config.num_learners = 3
+    with pytest.raises(SettingError, match="multiple of num_learners.*got 16 and 3"):
+        small_config.build_algo()
 
 
 def test_a_remote_learner_learns_what_a_local_one_learns(build):
-    local = actions_and_losses(build(), 6)
-    remote = actions_and_losses(build(num_learners=1), 6)
-    assert local[0] == remote[0]
-    assert local[1][-1] == pytest.approx(remote[1][-1], rel=1e-4)
+    """The same batches in a process of its own give the same weights."""
+    local, remote = (trained_on_the_same(build, num_learners) for num_learners in (0, 1))
+    for name, weights in local.items():
+        np.testing.assert_allclose(weights.numpy(), remote[name].numpy(), atol=1e-5)
+
+
+def trained_on_the_same(build, num_learners):
+    """Weights after 40 updates on 160 random steps."""
+    algorithm = build(num_learners=num_learners, num_random_steps=160, prefetch_batches=0)
+    algorithm.pipeline.sampling.env_steps_limit = 160
+    train_until(algorithm, lambda: algorithm.pipeline.num_env_steps >= 160)
+    algorithm.finish_updates()
+    assert algorithm.pipeline.num_updates == 40
+    return algorithm.learner_weights()
 
 
 def test_results_pass_rllibs_own_check(build):
@@ -102,8 +140,8 @@ def test_several_batches_drawn_together_never_pass_a_target_change(build):
         algorithm.train()
     pipeline = algorithm.pipeline
     assert pipeline.num_updates == 30
-    assert pipeline.reanalyser.version == 30
-    assert pipeline.num_samples >= 6  # a draw for each target version at least
+    assert pipeline.preparation.version_at(30) == 30
+    assert pipeline.preparation.num_draws >= 6  # a draw for each target version at least
 
 
 def test_a_replay_that_cannot_fit_is_refused_with_the_numbers(build):
