@@ -64,6 +64,12 @@ class EfficientZero(Algorithm):
         self.pipeline.finish()
         self._log()
 
+    def cleanup(self) -> None:
+        """Stops everything, our own actors too."""
+        if hasattr(self, "pipeline"):  # else it could not be set up
+            self.pipeline.stop()
+        super().cleanup()
+
     def learner_weights(self) -> Weights:
         """A copy of what acting needs of the network as it is now; what `Agent` takes."""
         return self.pipeline.learner_weights()

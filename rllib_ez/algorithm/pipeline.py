@@ -8,7 +8,7 @@ one stage after the other, and a run repeats itself to the bit.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -75,7 +75,8 @@ class Pipeline:
         self.shards = Shards(make_replay_workers(config, spec, replay), self.calls)
         searchers = make_reanalyse_workers(config, spec, self.shards.workers)
         self.learners = list(learners)
-        self._workers = [*runners.values(), *self.shards.workers, *searchers, *learners]
+        self._own_workers = [*self.shards.workers, *searchers]
+        self._workers = [*runners.values(), *self._own_workers, *learners]
         steps = len(runners) * config.num_envs_per_env_runner * config.rollout_fragment_length
         self._lead = max(1, int(steps * self.credits.ratio)) if self.is_parallel else 0
         shared: dict[str, Any] = {
@@ -90,6 +91,7 @@ class Pipeline:
         self._published = Published(-1, None)
         self._last_asked_for = -1  # updates of the newest weights published or on their way
         self.is_warm = False
+        self.is_interrupted: Callable[[], bool] = lambda: False  # for whoever must stop in time
         self.learner_metrics: list[dict[str, Any]] = []  # RLlib's, not yet handed on
         self.learner_seconds: defaultdict[str, float] = defaultdict(float)
         self.shards.build()
@@ -118,7 +120,8 @@ class Pipeline:
     def work(self) -> None:
         """One round: until every runner could have answered once, and what is due is paid.
 
-        Where stages run side by side, as much may stay due as one round earns.
+        Where stages run side by side, as much may stay due as one round earns. Interrupted it
+        ends early; nothing is lost by that, and the next round goes on where it stood.
         """
         self._warm_up()
         steps = self.num_env_steps + self.sampling.steps_per_round
@@ -133,6 +136,8 @@ class Pipeline:
             else:
                 is_over = self.num_env_steps >= steps
             if (is_over and self._is_paid(self._lead)) or self._is_at_rest():
+                return
+            if self.is_interrupted():
                 return
             self._start()
             self._take()
@@ -257,6 +262,13 @@ class Pipeline:
         """Waits until nothing is under way that a checkpoint would hold half of."""
         while self._learning or self.shards.num_changing:
             self.calls.take_one(timeout=WAIT_SECONDS)
+
+    def stop(self) -> None:
+        """Drops what is under way and ends the actors of replay and reanalyse."""
+        self.calls.forget()
+        for worker in self._own_workers:
+            if worker.is_remote:
+                ray.kill(worker.target)
 
     def restart(self, counts: Counts, targets: Mapping[int, dict[str, torch.Tensor]]) -> None:
         """Goes on from other counters, after learners and shards were restored; then `begin`."""

@@ -51,6 +51,7 @@ class Worker(Protocol):
     """Something that can be called."""
 
     is_remote: bool
+    target: Any  # the object, or the actor's handle
 
     def call(self, method: str, *args: Passed, num_large: int = 0, **kwargs: Any) -> Call:
         """Starts a call; arguments may be references, keyword arguments may not."""
