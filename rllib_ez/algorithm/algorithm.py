@@ -72,13 +72,13 @@ class EfficientZero(Algorithm):
 
     def learner_weights(self) -> Weights:
         """A copy of what acting needs of the network as it is now; what `Agent` takes."""
-        return self.pipeline.learner_weights()
+        return self.pipeline.learning.weights()
 
     def _log(self) -> None:
         pipeline = self.pipeline
         for kept, key in (
             (pipeline.sampling.metrics, ENV_RUNNER_RESULTS),
-            (pipeline.learner_metrics, LEARNER_RESULTS),
+            (pipeline.learning.metrics, LEARNER_RESULTS),
         ):
             if kept:
                 self.metrics.aggregate(kept, key=key)

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from ray.rllib.utils.checkpoints import Checkpointable
 
-from rllib_ez.algorithm.pipeline import Counts, Pipeline, value_of
+from rllib_ez.algorithm.pipeline import Counts, Pipeline
+from rllib_ez.algorithm.workers import value_of
 from rllib_ez.errors import CheckpointError
 
 COUNTERS = "counters.json"

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import ray
 import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from ray.rllib.core.learner.training_data import TrainingData
 
-from rllib_ez.algorithm.workers import Passed
+from rllib_ez.algorithm.workers import Passed, value_of
 from rllib_ez.core.config import OptimizerConfig
 from rllib_ez.core.trainer import (
     StepResult,
@@ -64,7 +63,7 @@ class EfficientZeroLearner(TorchLearner):
             batches: `TrainBatch`es or references to them; this learner's parts of them.
         """
         start = time.perf_counter()
-        batches = [ray.get(one) if isinstance(one, ray.ObjectRef) else one for one in batches]
+        batches = [value_of(one) for one in batches]
         got = time.perf_counter()
         results = [self._update_once(batch) for batch in batches]
         self._log(results, num_samples=sum(len(batch.is_weight) for batch in batches))

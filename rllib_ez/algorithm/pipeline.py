@@ -7,40 +7,28 @@ one stage after the other, and a run repeats itself to the bit.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import ray
 import torch
 
 from rllib_ez.algorithm.actors import make_reanalyse_workers, make_replay_workers
 from rllib_ez.algorithm.config import EfficientZeroConfig
 from rllib_ez.algorithm.credits import Credits
-from rllib_ez.algorithm.learner import LearnReport
+from rllib_ez.algorithm.learning import Learning
 from rllib_ez.algorithm.memory import plan_memory
-from rllib_ez.algorithm.preparation import Group, Preparation
+from rllib_ez.algorithm.preparation import Preparation
 from rllib_ez.algorithm.run_config import RunConfig
-from rllib_ez.algorithm.sampling import Published, Sampling
-from rllib_ez.algorithm.shards import ADVICE, Shards
-from rllib_ez.algorithm.workers import Calls, Passed, Worker, WorkerGone
-from rllib_ez.core.clock import add_seconds
+from rllib_ez.algorithm.sampling import Sampling
+from rllib_ez.algorithm.shards import Shards
+from rllib_ez.algorithm.workers import Calls, Worker
 from rllib_ez.core.config import ReplayConfig
 from rllib_ez.envs import EnvSpec
-from rllib_ez.errors import WorkerLostError
+from rllib_ez.errors import CheckpointError
 
 WAIT_SECONDS = 0.2  # for anything to be over, before looking around
-MOST_LEARNING = 2  # groups with the learners: one at work, one that waits
-
-
-@dataclass(slots=True)
-class Learning:
-    """A group that the learners have."""
-
-    group: Group
-    reports: list[LearnReport] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +62,6 @@ class Pipeline:
         self.credits = Credits(self.run)
         self.shards = Shards(make_replay_workers(config, spec, replay), self.calls)
         searchers = make_reanalyse_workers(config, spec, self.shards.workers)
-        self.learners = list(learners)
         self._own_workers = [*self.shards.workers, *searchers]
         self._workers = [*runners.values(), *self._own_workers, *learners]
         steps = len(runners) * config.num_envs_per_env_runner * config.rollout_fragment_length
@@ -87,13 +74,15 @@ class Pipeline:
         self.preparation = Preparation(
             config, searchers, prefetch=self.run.prefetch_batches if prefetches else 0, **shared
         )
-        self._learning: list[Learning] = []
-        self._published = Published(-1, None)
-        self._last_asked_for = -1  # updates of the newest weights published or on their way
+        self.learning = Learning(
+            learners,
+            preparation=self.preparation,
+            publish_every=self._lead,
+            shares_weights=self.is_parallel,
+            **shared,
+        )
         self.is_warm = False
         self.is_interrupted: Callable[[], bool] = lambda: False  # for whoever must stop in time
-        self.learner_metrics: list[dict[str, Any]] = []  # RLlib's, not yet handed on
-        self.learner_seconds: defaultdict[str, float] = defaultdict(float)
         self.shards.build()
 
     @property
@@ -113,9 +102,15 @@ class Pipeline:
 
     def begin(self) -> None:
         """Publishes the learner's weights as they are; before the first round."""
-        self._publish()
-        while self._published.update != self.num_updates:
+        self.learning.publish(self.num_updates)
+        while len(self.calls):
             self.calls.take_one(timeout=WAIT_SECONDS)
+        published = self.learning.published.update
+        if published != self.num_updates:
+            raise CheckpointError(
+                f"learner and replay must have made the same number of updates, got {published} "
+                f"and {self.num_updates}; use another checkpoint"
+            )
 
     def work(self) -> None:
         """One round: until every runner could have answered once, and what is due is paid.
@@ -169,12 +164,8 @@ class Pipeline:
 
     def _start(self) -> None:
         self.preparation.start()
-        while len(self._learning) < MOST_LEARNING:
-            group = self.preparation.pop_ready()
-            if group is None:
-                break
-            self._learn(group)
-        self.sampling.start(self._published)
+        self.learning.start()
+        self.sampling.start(self.learning.published)
 
     def _take(self) -> None:
         """Takes in what is over, or waits for something to be."""
@@ -186,67 +177,11 @@ class Pipeline:
         while self.calls.take_one(timeout=0):
             pass
 
-    def _learn(self, group: Group) -> None:
-        """Hands a group to the learners, an equal part of every batch to each."""
-        learning = Learning(group)
-        self._learning.append(learning)
-        num, batches = len(self.learners), group.batches
-        assert batches is not None
-
-        def learned(report: LearnReport) -> None:
-            learning.reports.append(report)
-            if len(learning.reports) == num:
-                self._learned(learning)
-
-        for part, learner in enumerate(self.learners):
-            call = learner.call("learn", batches[part::num])
-            self.calls.start(call, learned, lost=_learner_lost)
-        end = group.order.update + group.order.num_batches
-        lead = self._lead or float("inf")
-        if (
-            self.preparation.is_target(end)
-            or end == self.credits.earned
-            or end - self._last_asked_for >= lead
-        ):
-            self._publish(end)
-
-    def _learned(self, learning: Learning) -> None:
-        self._learning.remove(learning)
-        results = [result for report in learning.reports for result in report.results]
-        fields = ("slot", "generation", "priority")
-        columns = [np.concatenate([getattr(r, name) for r in results]) for name in fields]
-        self.shards.change(learning.group.shard, "update_priorities", *columns)
-        self.credits.num_updates += learning.group.order.num_batches
-        for report in learning.reports:
-            self.learner_metrics.append(report.metrics)
-            add_seconds(self.learner_seconds, report.seconds)
-        self.preparation.drop_old_targets()
-
-    def _publish(self, update: int | None = None) -> None:
-        """Asks the first learner for its weights once it has done all it was given."""
-        self._last_asked_for = self.num_updates if update is None else update
-
-        def published(update: int, weights: Passed) -> None:
-            weights = self._shared(weights)
-            self._published = Published(update, weights)
-            if self.preparation.is_target(update):
-                self.preparation.target_weights[update] = weights
-
-        self.calls.start(
-            self.learners[0].call("publish", num_large=1), published, lost=_learner_lost
-        )
-
     def _warm_up(self) -> None:
         """Fills replay from an archive, once in a run."""
         if self.run.from_episodes is not None and not self.is_warm:
             self.shards.call_all("warm", self.run.from_episodes)
         self.is_warm = True
-
-    def learner_weights(self) -> dict[str, torch.Tensor]:
-        """A copy of what acting needs of the network as it is now."""
-        call = self.learners[0].call("publish", num_large=1)
-        weights: dict[str, torch.Tensor] = value_of(call.large[0])
-        return weights
 
     def seconds(self) -> dict[str, dict[str, float]]:
         """Seconds since the start, by role and stage; see `ez profile`."""
@@ -254,13 +189,13 @@ class Pipeline:
             "env_runner": dict(self.sampling.seconds),
             "replay": dict(self.shards.seconds),
             "reanalyse": dict(self.preparation.seconds),
-            "learner": dict(self.learner_seconds),
+            "learner": dict(self.learning.seconds),
             "driver": {"waiting": self.calls.seconds_waited},
         }
 
     def quiesce(self) -> None:
         """Waits until nothing is under way that a checkpoint would hold half of."""
-        while self._learning or self.shards.num_changing:
+        while self.learning.is_busy or self.shards.num_changing:
             self.calls.take_one(timeout=WAIT_SECONDS)
 
     def stop(self) -> None:
@@ -273,17 +208,16 @@ class Pipeline:
     def restart(self, counts: Counts, targets: Mapping[int, dict[str, torch.Tensor]]) -> None:
         """Goes on from other counters, after learners and shards were restored; then `begin`."""
         self.calls.forget()
-        self._learning.clear()
+        self.learning.forget()
         self.shards.num_changing = 0
         self.credits.num_updates = counts.num_updates
         self.credits.num_env_steps = counts.num_env_steps
         self.credits.steps_under_way = 0
         self.preparation.forget()
         self.preparation.num_draws = counts.num_draws
-        self.preparation.target_weights = {v: self._shared(w) for v, w in targets.items()}
+        self.preparation.target_weights = {v: self.learning.shared(w) for v, w in targets.items()}
         self.sampling.begin_lives(counts.lives)
         self.is_warm = counts.is_warm
-        self._published = Published(-1, None)
 
     def counts(self) -> Counts:
         """What `restart` needs; exact once `quiesce` returned."""
@@ -294,18 +228,3 @@ class Pipeline:
             lives=self.sampling.lives(),
             is_warm=self.is_warm,
         )
-
-    def _shared(self, weights: Passed) -> Passed:
-        """Weights as what is passed on: once in the object store where others need them."""
-        if self.is_parallel and not isinstance(weights, ray.ObjectRef):
-            return ray.put(weights)
-        return weights
-
-
-def value_of(passed: Passed) -> Any:
-    """What a reference stands for; values as they are."""
-    return ray.get(passed) if isinstance(passed, ray.ObjectRef) else passed
-
-
-def _learner_lost(gone: WorkerGone) -> None:
-    raise WorkerLostError(f"a learner must stay alive, got: {gone}; {ADVICE}")

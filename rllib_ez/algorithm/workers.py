@@ -27,6 +27,11 @@ Passed = Any  # a value or an ObjectRef to one
 GONE = (RayActorError, ObjectLostError, NodeDiedError, WorkerCrashedError)
 
 
+def value_of(passed: Passed) -> Any:
+    """What a reference stands for; values as they are."""
+    return ray.get(passed) if isinstance(passed, ray.ObjectRef) else passed
+
+
 class WorkerGone(Exception):
     """A worker is lost, or something that it was to work on."""
 
@@ -68,7 +73,7 @@ class LocalWorker:
 
     def call(self, method: str, *args: Passed, num_large: int = 0, **kwargs: Any) -> Call:
         """Runs the method; its exceptions are raised here."""
-        values = [ray.get(arg) if isinstance(arg, ray.ObjectRef) else arg for arg in args]
+        values = [value_of(arg) for arg in args]
         small, *large = getattr(self.target, method)(*values, **kwargs)
         return Call(_nothing, _nothing, small, large, is_remote=False)
 

@@ -66,7 +66,9 @@ def assert_exact(algorithm: Any) -> None:
     assert pipeline.num_env_steps == steps
     assert pipeline.num_updates == int(steps * pipeline.credits.ratio)
     assert pipeline.credits.steps_under_way == 0
-    assert all(call(learner, num_updates) == pipeline.num_updates for learner in pipeline.learners)
+    assert all(
+        call(learner, num_updates) == pipeline.num_updates for learner in pipeline.learning.learners
+    )
 
 
 def num_updates(learner: Any) -> int:

@@ -95,7 +95,9 @@ def lose(algorithm, victim):
     from rllib_ez.errors import WorkerLostError
 
     pipeline = algorithm.pipeline
-    kill({"replay shard": pipeline.shards.workers, "learner": pipeline.learners}[victim][0])
+    kill(
+        {"replay shard": pipeline.shards.workers, "learner": pipeline.learning.learners}[victim][0]
+    )
     with pytest.raises(WorkerLostError, match=f"{victim}.* must stay alive.*--resume"):
         train_until(algorithm, lambda: False)
 

@@ -85,7 +85,8 @@ def test_learners_hold_the_same_weights_and_learn_equal_shares(build):
     train_until(algorithm, lambda: algorithm.pipeline.num_updates >= 30)
     algorithm.finish_updates()
     first, second = (
-        call(one, lambda learner: learner.publish()[1]) for one in algorithm.pipeline.learners
+        call(one, lambda learner: learner.publish()[1])
+        for one in algorithm.pipeline.learning.learners
     )
     for name, weights in first.items():
         np.testing.assert_array_equal(weights.numpy(), second[name].numpy(), err_msg=name)

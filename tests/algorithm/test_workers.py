@@ -52,7 +52,7 @@ def unexpected(gone):
 
 
 def test_the_small_result_is_a_value_and_the_large_are_passed_on(echo, calls):
-    from rllib_ez.algorithm.pipeline import value_of
+    from rllib_ez.algorithm.workers import value_of
 
     got = []
     calls.start(echo.call("small", 3), got.append, lost=unexpected)
