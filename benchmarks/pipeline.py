@@ -169,9 +169,9 @@ def snapshot(algo: Any, work: Timed) -> dict[str, float]:
         "env_steps": algo.pipeline.num_env_steps,
         "wall": time.perf_counter(),
         "working": work.seconds,
-        "driver_cpu": time.process_time(),
-        "cpu": cpu_seconds(),
+        "process_time": time.process_time(),
         "machine_cpu": machine_cpu_seconds(),
+        **{f"{role} cpu": seconds for role, seconds in cpu_seconds().items()},
     }
 
 
@@ -191,6 +191,7 @@ def reduced(
 ) -> dict[str, Any]:
     """A row: times in ms per update."""
     updates, wall = spent["updates"], spent["wall"]
+    cpu = {name.removesuffix(" cpu"): s for name, s in spent.items() if name.endswith(" cpu")}
     each, floor = 1e3 * wall / updates, 1e3 * case.floor_seconds()
     return {
         **asdict(case),
@@ -199,12 +200,12 @@ def reduced(
         "ms_per_update": round(each, 2),
         "floor_ms": round(floor, 2),
         "ratio": round(each / floor, 3) if floor else None,
-        "driver_cpu_ms": round(1e3 * spent["driver_cpu"] / updates, 2),
-        "all_cpu_ms": round(1e3 * spent["cpu"] / updates, 2),
+        "driver_cpu_ms": round(1e3 * spent["process_time"] / updates, 2),
+        "cpu_ms": {role: round(1e3 * s / updates, 2) for role, s in cpu.items()},
         "stages_ms": {n: round(1e3 * s / updates, 2) for n, s in stages.items()},
         "train_calls": num_calls,
         "ms_outside_pipeline_per_call": round(1e3 * (wall - spent["working"]) / num_calls, 2),
-        "cores_used_by_others": round((spent["machine_cpu"] - spent["cpu"]) / wall, 2),
+        "cores_used_by_others": round((spent["machine_cpu"] - sum(cpu.values())) / wall, 2),
     }
 
 
@@ -260,7 +261,7 @@ def overhead_table(rows: Sequence[dict[str, Any]]) -> list[str]:
     for row in rows:
         lines.append(
             f"| {', '.join(row['layout'])} | {row['ms_per_update']:.1f} "
-            f"| {row['driver_cpu_ms']:.1f} | {row['all_cpu_ms']:.1f} "
+            f"| {row['driver_cpu_ms']:.1f} | {sum(row['cpu_ms'].values()):.1f} "
             f"| {row['ms_outside_pipeline_per_call']:.0f} |"
         )
     return [*lines, ""]

@@ -89,9 +89,12 @@ def memory_by_role(driver: int | None = None) -> dict[str, Memory]:
     return dict(total)
 
 
-def cpu_seconds(driver: int | None = None) -> float:
-    """Processor time of a run's processes that are alive now."""
-    return sum(_ticks(pid) for pid in family(driver)) / TICKS
+def cpu_seconds(driver: int | None = None) -> dict[str, float]:
+    """Processor time of a run's processes that are alive now, added up by role."""
+    total: defaultdict[str, float] = defaultdict(float)
+    for pid, role in family(driver).items():
+        total[role] += _ticks(pid) / TICKS
+    return dict(total)
 
 
 def machine_cpu_seconds() -> float:

@@ -4,8 +4,9 @@
 
 A run at the Atari-100k settings without frames, network and gradients: the real replay, memory of
 targets, target builder and credits, with 1-number frames, made-up episodes and priorities, and a
-reanalyser that answers at once. The naive way searches every position of every batch anew.
-Nothing is timed. Writes benchmarks/results/reanalyse/: result.json, table.md and curves.png.
+reanalyser that answers at once. The naive way searches every position of every batch anew. Counts,
+not times; two minutes for each of four runs. Writes benchmarks/results/reanalyse/: result.json,
+table.md and curves.png.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.machine import describe_machine
+from benchmarks.reanalyse_report import NAIVE, draw, row_of, table
 from rllib_ez.algorithm.credits import Credits, target_version
 from rllib_ez.algorithm.run_config import RunConfig
 from rllib_ez.core.config import ReplayConfig, TargetsConfig
@@ -33,8 +35,14 @@ from rllib_ez.core.types import FreshTargets, PositionBatch, Segment, TrainBatch
 
 FOLDER = Path(__file__).parent / "results" / "reanalyse"
 NUM_ACTIONS = 6
+NUM_UPDATES = 120_000
 # The most that remembering may need of the naive way's searches, by updates between networks.
 CLAIMS = {200: 1 / 4, 400: 1 / 8}
+
+
+# Standard deviations of log priorities. CartPole's have 1.5 after 4000 steps with this exponent;
+# 0, where all are drawn alike, is the worst case: the fewest positions are met again.
+SPREADS = (1.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,9 +50,9 @@ class Scenario:
     """One simulated run. What is not here is as in the preset `atari100k`."""
 
     interval: int  # updates between target networks
-    priority_spread: float  # of log priorities, standard deviation; 0: all alike
-    num_env_steps: int = 100_000
-    num_updates: int = 120_000
+    priority_spread: float  # standard deviation of log priorities, drawn anew at every update
+    num_env_steps: int = NUM_UPDATES * 5 // 6
+    num_updates: int = NUM_UPDATES
     num_envs: int = 4
     steps_each: int = 10  # of each environment between two rounds of updates
     episode_median: int = 1000  # steps; lengths are lognormal, cut to the two below
@@ -56,7 +64,7 @@ class Scenario:
 
 @dataclass(slots=True)
 class Counts:
-    """Positions, summed over the batches so far."""
+    """Positions, summed over the batches so far. The naive way's in three ways of counting."""
 
     unrolled: int = 0  # policy targets, batch_size * (unroll_steps + 1) whatever they are
     policy: int = 0  # of these, the ones inside their episode
@@ -176,22 +184,27 @@ class Simulation:
         counts.unique, counts.remembered_way = cache.num_asked, cache.num_computed
 
     def report(self, curve: list[dict[str, int]]) -> dict[str, Any]:
-        """What one scenario gave."""
-        counts = self.counts
+        """What one scenario gave; the buffer is full in the last sixth of the updates."""
+        full = next(point for point in curve if point["updates"] * 6 >= curve[-1]["updates"] * 5)
         return {
             "scenario": asdict(self.scenario),
             "env_steps": self.credits.num_env_steps,
             "episodes": self.shard.num_episodes,
             "positions": self.shard.replay.num_positions,
             "updates": self.credits.num_updates,
-            "searches": asdict(counts),
-            "share_of_naive": {
-                name: counts.remembered_way / getattr(counts, name)
-                for name in ("unrolled", "policy", "unique")
-            },
-            "hit_rate": 1 - counts.remembered_way / counts.unique,
+            "searches": asdict(self.counts),
+            "share_of_naive": shares(curve[-1]),
+            "share_of_naive_once_full": shares(
+                {name: value - full[name] for name, value in curve[-1].items()}
+            ),
+            "hit_rate": 1 - self.counts.remembered_way / self.counts.unique,
             "curve": curve,
         }
+
+
+def shares(counts: dict[str, int]) -> dict[str, float]:
+    """The remembered way's searches over the naive way's, however those are counted."""
+    return {name: counts["remembered_way"] / counts[name] for name in NAIVE}
 
 
 def make_shard(seed: int) -> ReplayShard:
@@ -209,3 +222,50 @@ def make_shard(seed: int) -> ReplayShard:
     cache = TargetCache(replay, num_actions=NUM_ACTIONS)
     builder = TargetBuilder(targets, replay, cache)
     return ReplayShard(replay, cache, builder, seed=seed, reanalyse_batch_size=256)
+
+
+def main() -> None:
+    """Counts and writes."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--updates", type=int, default=NUM_UPDATES)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=FOLDER, help="folder to write to")
+    args = parser.parse_args()
+    machine = describe_machine()
+    result = {
+        "machine": machine,
+        "command": " ".join(["python -m benchmarks.reanalyse", *sys.argv[1:]]),
+        "seed": args.seed,
+        "settings": {"targets": asdict(TargetsConfig()), "run": asdict(RunConfig())},
+        "rows": [
+            simulate(interval, spread, updates=args.updates, seed=args.seed)
+            for spread in SPREADS
+            for interval in CLAIMS
+        ],
+    }
+    args.out.mkdir(parents=True, exist_ok=True)
+    (args.out / "result.json").write_text(json.dumps(result, indent=1) + "\n")
+    (args.out / "table.md").write_text(table(result))
+    draw(args.out, result["rows"])
+    print(table(result))
+
+
+def simulate(interval: int, spread: float, *, updates: int, seed: int) -> dict[str, Any]:
+    """One scenario; the last sixth of its updates is made without new steps."""
+    scenario = Scenario(
+        interval=interval,
+        priority_spread=spread,
+        num_updates=updates,
+        num_env_steps=updates * 5 // 6,
+        seed=seed,
+    )
+    began = time.perf_counter()
+    row = {**Simulation(scenario).run(), "claim": CLAIMS[interval]}
+    print(f"{row_of(row)} {time.perf_counter() - began:.0f} s", flush=True)
+    return row
+
+
+if __name__ == "__main__":
+    main()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,22 @@ from cli.progress import RECENT_EPISODES, RecentReturn
 _MARKS: dict[str, Any] = {"marker": "o", "markersize": 4, "capsize": 3, "elinewidth": 0.8}
 
 
-def draw_curve(rows: Sequence[dict[str, Any]], path: Path, *, title: str) -> None:
-    """Draws returns over env steps from the rows of progress.jsonl.
+def draw_curve(
+    rows: Sequence[dict[str, Any]],
+    path: Path,
+    *,
+    title: str,
+    unit: str = "env steps",
+    progress: Callable[[dict[str, Any]], int] = itemgetter("env_steps"),
+) -> None:
+    """Draws returns over the run's progress from the rows of progress.jsonl.
 
     Args:
         rows: as `records.py` describes them.
         path: of the PNG.
         title: above the picture.
+        unit: of `progress`.
+        progress: where a row stands on the x axis.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -27,11 +37,11 @@ def draw_curve(rows: Sequence[dict[str, Any]], path: Path, *, title: str) -> Non
 
     recent = RecentReturn()
     training: list[tuple[int, Any]] = [
-        (row["env_steps"], recent.add(row["train_episodes"], row["train_return_mean"]))
+        (progress(row), recent.add(row["train_episodes"], row["train_return_mean"]))
         for row in rows
         if row.get("train_episodes")
     ]
-    played = [(row["env_steps"], row["evaluation"]) for row in rows if "evaluation" in row]
+    played = [(progress(row), row["evaluation"]) for row in rows if "evaluation" in row]
     figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
@@ -52,7 +62,7 @@ def draw_curve(rows: Sequence[dict[str, Any]], path: Path, *, title: str) -> Non
         label = f"evaluation, mean and range of {len(played[-1][1]['returns'])} episodes"
         spread = [np.subtract(mean, low), np.subtract(high, mean)]
         axes.errorbar(steps, mean, yerr=spread, label=label, color="tab:blue", **_MARKS)
-    axes.set(title=title, xlabel="env steps", ylabel="return of an episode")
+    axes.set(title=title, xlabel=unit, ylabel="return of an episode")
     axes.set_xlim(left=0)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.grid(alpha=0.3)

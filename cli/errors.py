@@ -22,14 +22,23 @@ def one_line(command: Callable[..., Any]) -> Callable[..., Any]:
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         try:
             return command(*args, **kwargs)
-        except EfficientZeroError as error:
-            fail(str(error), exit_code=error.exit_code)
-        except OSError as error:
-            fail(f"files must be readable and writable, got {error}", exit_code=1)
         except KeyboardInterrupt:
             fail("stopped", exit_code=INTERRUPTED)
+        except Exception as error:
+            cause = cause_of(error)
+            if isinstance(cause, EfficientZeroError):
+                fail(str(cause), exit_code=cause.exit_code)
+            if isinstance(cause, OSError):
+                fail(f"files must be readable and writable, got {cause}", exit_code=1)
+            raise
 
     return wrapped
+
+
+def cause_of(error: Exception) -> Exception:
+    """The error itself; of what Ray hands on from a worker, the one that was raised there."""
+    inner = getattr(error, "cause", None)
+    return cause_of(inner) if isinstance(inner, Exception) else error
 
 
 def fail(message: str, *, exit_code: int) -> None:

@@ -87,12 +87,26 @@ class Evaluator:
         self._env.close()
 
     def play(
-        self, agent: Agent, *, on_episode: Callable[[int], None] | None = None
+        self,
+        agent: Agent,
+        *,
+        on_episode: Callable[[int], None] | None = None,
+        on_step: Callable[[], None] | None = None,
     ) -> list[EpisodeResult]:
-        """Every episode, in the order of the seeds; `on_episode` hears how many are done."""
+        """Every episode, in the order of the seeds.
+
+        Args:
+            on_episode: hears how many are done.
+            on_step: called after each step; may raise to end it all.
+        """
         played: list[EpisodeResult] = []
-        stack = agent.card.model.frame_stack
-        for episode in play_episodes(agent.policy, self._env, seeds=self.seeds, frame_stack=stack):
+        for episode in play_episodes(
+            agent.policy,
+            self._env,
+            seeds=self.seeds,
+            frame_stack=agent.card.model.frame_stack,
+            on_step=None if on_step is None else lambda env: on_step(),
+        ):
             played.append(episode)
             if on_episode is not None:
                 on_episode(len(played))

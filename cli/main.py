@@ -1,4 +1,4 @@
-"""The `ez` command: train, evaluate, play, export, bench, info, episodes."""
+"""The `ez` command: train, evaluate, play, profile, episodes, export, bench, info."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from cli.evaluate import evaluate
 from cli.export import export
 from cli.info import info
 from cli.play import play
+from cli.profile import profile
 from cli.train import EXAMPLES, train
 
 app = typer.Typer(
@@ -44,10 +45,11 @@ def ez(
 app.command(epilog=EXAMPLES)(train)
 app.command()(evaluate)
 app.command()(play)
+app.command()(profile)
+app.command()(episodes)
 app.command()(export)
 app.add_typer(bench, name="bench")
 app.command()(info)
-app.command()(episodes)
 
 if __name__ == "__main__":
     app()

@@ -10,7 +10,11 @@ from typing import Any
 import yaml
 
 from cli.threads import default_threads
-from rllib_ez.algorithm.config import EfficientZeroConfig, known_settings
+from rllib_ez.algorithm.config import (
+    EfficientZeroConfig,
+    check_setting_names,
+    known_settings,
+)
 from rllib_ez.algorithm.presets import Preset, load_preset, preset_for_env, preset_names
 from rllib_ez.algorithm.setting_types import checked_settings
 from rllib_ez.envs import describe
@@ -19,7 +23,7 @@ from rllib_ez.errors import CheckpointError, EnvironmentSpecError, SettingError
 
 DEFAULT_ENV_STEPS = 20_000
 PARTS = 10  # a run is evaluated and saved about so many times
-LEAST_CHECKPOINT_EVERY = 1000  # env steps; unless asked for
+LEAST_CHECKPOINT_EVERY = 1000  # of `Plan.progress`; unless asked for
 FILE = "config.yaml"
 
 
@@ -29,25 +33,59 @@ class Plan:
 
     env: str
     env_config: dict[str, Any]
-    env_steps: int
-    evaluate_every: int  # env steps; 0: only at the end
-    checkpoint_every: int  # env steps; 0: only at the end
+    env_steps: int  # 0: learns from an archive alone
+    evaluate_every: int  # of `progress`; 0: only at the end
+    checkpoint_every: int  # of `progress`; 0: only at the end
+    keep_checkpoints: int = 2  # the newest
     threads: int  # of torch; 0: as many as it likes
     presets: list[str]
     settings: dict[str, Any]  # all of `known_settings()`
 
     def __post_init__(self) -> None:
         for name, least in (
-            ("env_steps", 1), ("evaluate_every", 0), ("checkpoint_every", 0), ("threads", 0)
+            ("env_steps", 0 if self.offline_updates else 1), ("evaluate_every", 0),
+            ("checkpoint_every", 0), ("keep_checkpoints", 1), ("threads", 0),
         ):  # fmt: skip
             value = getattr(self, name)
             if not isinstance(value, int) or value < least:
-                raise SettingError(f"{name} must be a whole number >= {least}, got {value!r}")
+                hint = "; 0 is for --from-episodes with --updates" if name == "env_steps" else ""
+                raise SettingError(f"{name} must be a whole number >= {least}, got {value!r}{hint}")
 
-    def config(self) -> EfficientZeroConfig:
-        """The same for RLlib, checked as far as can be without building anything."""
+    @property
+    def offline_updates(self) -> int:
+        """Updates made from an archive before the first env step."""
+        return int(self.settings.get("num_offline_updates", 0))
+
+    def progress(self, *, env_steps: int, updates: int) -> int:
+        """How far a run is, from 0 to `length`, in `unit`.
+
+        Updates from the archive come first, and so count before env steps do.
+        """
+        return env_steps + min(updates, self.offline_updates)
+
+    @property
+    def length(self) -> int:
+        """The `progress` of a finished run."""
+        return self.env_steps + self.offline_updates
+
+    @property
+    def unit(self) -> str:
+        """What `progress` counts."""
+        if not self.offline_updates:
+            return "env steps"
+        return "updates and env steps" if self.env_steps else "updates"
+
+    def config(self, folder: Path | None = None) -> EfficientZeroConfig:
+        """The same for RLlib, checked as far as can be without building anything.
+
+        Args:
+            folder: of the run: an `episode_archive` without a root lies in it.
+        """
         config = EfficientZeroConfig().environment(self.env, env_config=self.env_config)
         config.training(**self.settings)
+        archive = config.episode_archive
+        if folder is not None and archive is not None and "://" not in archive:
+            config.training(episode_archive=str(folder.absolute() / archive))
         config.model_config_for(config.env_spec())
         return config
 
@@ -83,6 +121,7 @@ def make_plan(
     preset: Sequence[str],
     assignments: Sequence[str],
     options: dict[str, Any],
+    defaults: dict[str, Any] | None = None,
 ) -> tuple[Plan, list[str]]:
     """Settles everything.
 
@@ -92,6 +131,7 @@ def make_plan(
         preset: names of recipes and overlays, applied in order.
         assignments: "name=value" each, applied last.
         options: fields of `Plan` and settings that have an option of their own; None: not given.
+        defaults: settings that take the place of the config's own defaults.
 
     Returns:
         The plan, and lines for people on how it came about.
@@ -104,27 +144,31 @@ def make_plan(
     env, base, notes = choose_env(env, game, has_recipe=any(not p.is_overlay for p in chosen))
     presets = ([base] if base else []) + chosen
     about: dict[str, Any] = {"env_steps": DEFAULT_ENV_STEPS, "env_config": {}}
-    settings = known_settings()
+    settings = known_settings() | (defaults or {})
     for one in presets:
         settings |= one.settings
         if one.env_steps is not None:
             about |= {"env_steps": one.env_steps, "env_config": one.env_config}
             about["evaluate_every"] = one.evaluate_every or 0
-    settings |= parse_assignments(assignments)
     given = {name: value for name, value in options.items() if value is not None}
-    settings |= checked_settings({k: v for k, v in given.items() if k in settings})
+    settings |= parse_assignments(assignments)
+    settings |= {name: value for name, value in given.items() if name in settings}
+    settings = checked_settings(settings)
     about |= {name: value for name, value in given.items() if name not in settings}
-    part = max(1, about["env_steps"] // PARTS) if isinstance(about["env_steps"], int) else 0
-    often = {"evaluate_every": part, "checkpoint_every": max(part, LEAST_CHECKPOINT_EVERY)}
-    about = {**often, "threads": 0} | about
-    plan = Plan(
-        env=env, presets=[p.name for p in presets], settings=checked_settings(settings), **about
-    )
+    about = periods(about["env_steps"], settings["num_offline_updates"]) | {"threads": 0} | about
+    plan = Plan(env=env, presets=[p.name for p in presets], settings=settings, **about)
     if "threads" not in given:
         plan = with_default_threads(plan)
     if not presets:
         notes.append("no preset: default settings, the rest read off the environment's spaces")
     return plan, notes
+
+
+def periods(env_steps: Any, offline_updates: int) -> dict[str, Any]:
+    """How often a run is evaluated and saved unless told."""
+    length = offline_updates + (env_steps if isinstance(env_steps, int) else 0)
+    part = max(1, length // PARTS)
+    return {"evaluate_every": part, "checkpoint_every": max(part, LEAST_CHECKPOINT_EVERY)}
 
 
 def choose_env(
@@ -165,7 +209,7 @@ def choose_game(game: str, *, has_recipe: bool) -> tuple[str, Preset | None, lis
 
 
 def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
-    """Reads "name=value" pairs; values are YAML."""
+    """Reads "name=value" pairs; values are YAML, checked by nobody yet but for their names."""
     found: dict[str, Any] = {}
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
@@ -175,7 +219,8 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
             found[name.strip()] = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise SettingError(f"{name} must be a YAML value, got {text!r}") from error
-    return checked_settings(found)
+    check_setting_names(found)
+    return found
 
 
 def with_default_threads(plan: Plan) -> Plan:

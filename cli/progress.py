@@ -23,13 +23,16 @@ class Status:
     """What there is to see."""
 
     title: str
-    total_env_steps: int
+    length: int  # `Plan.length`
+    unit: str = "env steps"  # `Plan.unit`
+    progress: int = 0
     env_steps: int = 0
     updates: int = 0
     replay_bytes: int = 0
     train_return: float | None = None
     evaluation: str = "none yet"
     losses: dict[str, float] = field(default_factory=dict)
+    progress_per_second: float = 0.0
     steps_per_second: float = 0.0
     updates_per_second: float = 0.0
     activity: str = "training"
@@ -37,15 +40,21 @@ class Status:
     @property
     def eta(self) -> str:
         """Time left at the present speed."""
-        if self.steps_per_second <= 0:
+        if self.progress_per_second <= 0:
             return "?"
-        return clock_time((self.total_env_steps - self.env_steps) / self.steps_per_second)
+        return clock_time((self.length - self.progress) / self.progress_per_second)
+
+    @property
+    def counts(self) -> str:
+        """What the progress does not say."""
+        counted = {"env steps": self.env_steps, "updates": self.updates}
+        return ", ".join(f"{n:,} {name}" for name, n in counted.items() if name != self.unit)
 
     def line(self) -> str:
         """All of it in one line."""
         parts = [
-            f"{self.env_steps:,}/{self.total_env_steps:,} env steps",
-            f"{self.updates:,} updates",
+            f"{self.progress:,}/{self.length:,} {self.unit}",
+            self.counts,
             f"return {number(self.train_return)}",
             f"evaluation {self.evaluation}",
             f"loss {number(self.losses.get('total'))}",
@@ -61,11 +70,10 @@ class Status:
         table = Table.grid(padding=(0, 2))
         table.add_column(style="bold")
         table.add_column()
-        bar = ProgressBar(self.total_env_steps, min(self.env_steps, self.total_env_steps), width=50)
-        table.add_row(self.title, bar)
-        steps = (
-            f"{self.env_steps:,} of {self.total_env_steps:,} env steps, {self.updates:,} updates"
+        table.add_row(
+            self.title, ProgressBar(self.length, min(self.progress, self.length), width=50)
         )
+        steps = f"{self.progress:,} of {self.length:,} {self.unit}, {self.counts}"
         table.add_row("steps", f"{steps}, ETA {self.eta} ({self.activity})")
         table.add_row("training return", number(self.train_return))
         table.add_row("last evaluation", self.evaluation)
@@ -77,21 +85,21 @@ class Status:
 
 
 class Rates:
-    """Env steps and updates per second over the last half minute of training."""
+    """Counts per second over the last half minute of training."""
 
     def __init__(self) -> None:
-        self._points: deque[tuple[float, int, int]] = deque()  # training seconds, steps, updates
+        self._points: deque[tuple[float, tuple[int, ...]]] = deque()  # training seconds, counts
 
-    def add(self, seconds: float, env_steps: int, updates: int) -> tuple[float, float]:
-        """Takes in a point, returns both rates."""
-        self._points.append((seconds, env_steps, updates))
+    def add(self, seconds: float, *counts: int) -> tuple[float, ...]:
+        """Takes in a point, returns the rate of each count."""
+        self._points.append((seconds, counts))
         while len(self._points) > 2 and seconds - self._points[1][0] > RATE_SECONDS:
             self._points.popleft()
-        first = self._points[0]
-        passed = max(1e-9, seconds - first[0])
+        before, first = self._points[0]
         if len(self._points) < 2:
-            return 0.0, 0.0
-        return (env_steps - first[1]) / passed, (updates - first[2]) / passed
+            return tuple(0.0 for _ in counts)
+        passed = max(1e-9, seconds - before)
+        return tuple((now - then) / passed for now, then in zip(counts, first, strict=True))
 
 
 class RecentReturn:

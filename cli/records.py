@@ -1,8 +1,9 @@
 """What a run leaves behind: progress.jsonl, a row flushed at a time, and TensorBoard files.
 
 Rows after a round: {"env_steps", "updates", "seconds", "train_episodes", "train_return_mean" (of
-the episodes that ended in it), "losses", "replay_bytes"}; after an evaluation: {"env_steps",
-"updates", "seconds", "evaluation": {"return_mean", "returns"}}.
+the episodes that ended in it), "losses", "replay_bytes", "training_seconds" (in rounds), "stages"
+(seconds by role and stage)}; after an evaluation: {"env_steps", "updates", "seconds",
+"evaluation": {"return_mean", "returns"}}. All seconds go on counting where a run is resumed.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ _NO_METRICS = {"config", "hostname", "node_ip", "pid", "trial_id", "date", "time
 
 
 class Recorder:
-    """Writes both. TensorBoard's names are RLlib's, its steps are env steps."""
+    """Writes both. TensorBoard's names are RLlib's, its steps are the run's progress."""
 
-    def __init__(self, folder: Path, *, from_env_steps: int = 0) -> None:
+    def __init__(self, folder: Path, *, from_progress: int = 0) -> None:
         from tensorboardX import SummaryWriter
 
         self._rows = (folder / PROGRESS).open("a")
         self._board = SummaryWriter(
-            str(folder / TENSORBOARD), purge_step=from_env_steps + 1 if from_env_steps else None
+            str(folder / TENSORBOARD), purge_step=from_progress + 1 if from_progress else None
         )
 
     def __enter__(self) -> Recorder:
@@ -47,10 +48,10 @@ class Recorder:
         self._rows.write(json.dumps(finite(values)) + "\n")
         self._rows.flush()
 
-    def board(self, result: Mapping[str, Any], env_steps: int) -> None:
+    def board(self, result: Mapping[str, Any], progress: int) -> None:
         """Writes every number of a nested result, its keys joined by slashes."""
         for name, value in numbers(result):
-            self._board.add_scalar(name, value, env_steps)
+            self._board.add_scalar(name, value, progress)
 
 
 def numbers(result: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:

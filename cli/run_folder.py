@@ -1,8 +1,11 @@
-"""A run's folder: config.yaml, progress.jsonl, curve.png, tensorboard/, checkpoint_<env steps>/."""
+"""A run's folder: config.yaml, progress.jsonl, curve.png, tensorboard/, episodes/,
+checkpoint_<env steps>/ (by `Plan.progress`)."""
 
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
 import time
 from pathlib import Path
@@ -15,41 +18,73 @@ from rllib_ez.errors import CheckpointError, SettingError
 PROGRESS = "progress.jsonl"
 CURVE = "curve.png"
 TENSORBOARD = "tensorboard"
-KEEP = 2  # checkpoints
+# What a checkpoint is called while it is written, and an older one of its name until then.
+_UNFINISHED = re.compile(r"\.(?P<name>checkpoint_\d+)\.(?P<kind>draft|old)-(?P<pid>\d+)")
 
 
 def new_run_folder(out: Path | None, plan: Plan) -> Path:
     """Makes the folder of a new run.
 
     Raises:
-        SettingError: it holds a run already, or is no folder.
+        SettingError: it holds a run with a checkpoint already, or is no folder.
     """
     if out is None:
         name = plan.env.replace("/", "-").replace(":", "-")
         stamp = time.strftime("%Y%m%d-%H%M%S")
         out = Path("runs") / f"{name}-{plan.settings['seed']}-{stamp}"
     if (out / FILE).exists():
-        raise SettingError(
-            f"out must be a new folder, got {str(out)!r}, which holds a run; "
-            f"to go on with it: ez train --resume {out}"
-        )
+        tidy_up(out)
+        if any(out.glob("checkpoint_*")):  # without one there is nothing to go on with, or to lose
+            raise SettingError(
+                f"out must be a new folder, got {str(out)!r}, which holds a run; "
+                f"to go on with it: ez train --resume {out}"
+            )
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SettingError(f"out must be a folder that can be made, got {error}") from error
-    plan.write(out)
     return out
 
 
-def checkpoint_path(folder: Path, env_steps: int) -> Path:
-    """Where the checkpoint after so many env steps belongs; names sort by age."""
-    return folder / f"checkpoint_{env_steps:09d}"
+def checkpoint_path(folder: Path, progress: int) -> Path:
+    """Where the checkpoint at this `Plan.progress` belongs; names sort by age."""
+    return folder / f"checkpoint_{progress:09d}"
 
 
-def drop_old_checkpoints(folder: Path) -> None:
+def drop_old_checkpoints(folder: Path, *, keep: int) -> None:
     """Keeps the newest ones."""
-    for old in sorted(folder.glob("checkpoint_*"))[:-KEEP]:
+    for old in sorted(folder.glob("checkpoint_*"))[:-keep]:
         shutil.rmtree(old)
+
+
+def tidy_up(folder: Path) -> None:
+    """Clears what processes left that were killed while they saved.
+
+    Drafts go. A checkpoint that had been moved out of the way of a newer one is moved back,
+    unless the newer one has taken its place.
+    """
+    for path in folder.glob(".checkpoint_*"):
+        match = _UNFINISHED.fullmatch(path.name)
+        if match is None or is_someone_else(int(match["pid"])):
+            continue
+        place = folder / match["name"]
+        if match["kind"] == "old" and not place.exists():
+            path.replace(place)
+        else:
+            shutil.rmtree(path)
+
+
+def is_someone_else(pid: int) -> bool:
+    """Whether another process of this number is alive."""
+    if pid == os.getpid():  # in a container every run may have the same number
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def checkpoint_to_resume(path: Path) -> tuple[Path, Path]:
@@ -58,6 +93,9 @@ def checkpoint_to_resume(path: Path) -> tuple[Path, Path]:
     Raises:
         CheckpointError: nothing there to go on from.
     """
+    for folder in (path, path.absolute().parent):
+        if (folder / FILE).is_file():
+            tidy_up(folder)
     checkpoint = find_agent(path).parent
     folder = checkpoint.absolute().parent
     if not (folder / FILE).is_file():
@@ -90,9 +128,13 @@ def read_progress(folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def cut_progress(folder: Path, env_steps: int) -> list[dict[str, Any]]:
+def cut_progress(folder: Path, *, env_steps: int, updates: int) -> list[dict[str, Any]]:
     """Drops rows past the checkpoint resumed from, and returns those that stay."""
-    rows = [row for row in read_progress(folder) if row["env_steps"] <= env_steps]
+    rows = [
+        row
+        for row in read_progress(folder)
+        if row["env_steps"] <= env_steps and row["updates"] <= updates
+    ]
     text = "".join(json.dumps(row) + "\n" for row in rows)
     draft = folder / f".{PROGRESS}"
     draft.write_text(text)

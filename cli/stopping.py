@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a wish: the round is finished first."""
+"""Ctrl-C and SIGTERM as a wish: the round is finished first, an evaluation is not."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from typing import Any
 from cli.errors import INTERRUPTED
 
 EXIT_CODES = {signal.SIGINT: INTERRUPTED, signal.SIGTERM: 0}
+
+
+class Stopped(Exception):
+    """Somebody asked to stop while something was done that need not be finished."""
 
 
 class StopRequest:
@@ -22,6 +26,11 @@ class StopRequest:
     def exit_code(self) -> int:
         """What the process should end with; 0 if nobody asked to stop."""
         return EXIT_CODES[self.signal] if self.signal else 0
+
+    def check(self) -> None:
+        """Raises Stopped if somebody asked to stop."""
+        if self.signal is not None:
+            raise Stopped
 
     def __enter__(self) -> StopRequest:
         for number in EXIT_CODES:

@@ -26,7 +26,7 @@ def summary_of(training: Training, *, wall_seconds: float) -> dict[str, Any]:
         "return_mean": sum(returns) / len(returns) if returns else None,
         "returns": returns,
         "train_return_mean": training.status.train_return,
-        "finished": training.env_steps >= training.plan.env_steps,
+        "finished": training.is_done,
         "checkpoint": str(training.checkpoint),
         "out": str(folder),
         "curve": str(folder / CURVE),

@@ -6,18 +6,17 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from cli.errors import one_line
-from rllib_ez.errors import SettingError
+from cli.errors import cause_of, one_line
+from rllib_ez.errors import WorkerLostError
 
 if TYPE_CHECKING:
-    from cli.plan import Plan
+    from cli.order import Order
     from cli.training import Training
     from rllib_ez.algorithm.algorithm import EfficientZero
 
@@ -30,17 +29,11 @@ ez train --game pong --env-steps 2000 --out runs/pong
 ez train --env CartPole-v1 --preset no_consistency --set num_simulations=16 --seed 1
 
 ez train --resume runs/pong --env-steps 4000
+
+ez train --game pong --from-episodes runs/pong --env-steps 0 --updates 10000
+
+ez train --game pong --address auto --num-env-runners 16 --num-replay-shards 2
 """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """What is to be done, settled before Ray starts."""
-
-    plan: Plan
-    folder: Path
-    resume_from: Path | None = None
-    notes: tuple[str, ...] = ()
 
 
 @one_line
@@ -58,7 +51,9 @@ def train(
         typer.Option("--set", metavar="NAME=VALUE", help="Any setting, repeatable; YAML values."),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Same seed, same run; 0 if not given.")] = None,
-    env_steps: Annotated[int | None, typer.Option(help="How long to train.")] = None,
+    env_steps: Annotated[
+        int | None, typer.Option(help="How long to train; 0 with --updates: no env steps at all.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Its folder; runs/ENV-SEED-TIME if not given.")
     ] = None,
@@ -72,11 +67,36 @@ def train(
     checkpoint_every: Annotated[
         int | None, typer.Option(help="Env steps between checkpoints; 0: only at the end.")
     ] = None,
+    keep_checkpoints: Annotated[
+        int | None, typer.Option(help="How many stay, the newest; 2 if not given.")
+    ] = None,
+    episodes: Annotated[
+        bool, typer.Option(help="Archive every finished episode in the run's folder.")
+    ] = True,
+    from_episodes: Annotated[
+        str | None,
+        typer.Option(metavar="RUN|DIR|URI", help="Fill replay from an archive of episodes."),
+    ] = None,
+    updates: Annotated[
+        int | None, typer.Option(help="Made from the archive before the first env step.")
+    ] = None,
     num_env_runners: Annotated[
         int | None, typer.Option(help="Processes that act; 0: this one, repeatable to the bit.")
     ] = None,
     num_learners: Annotated[
         int | None, typer.Option(help="Processes that learn; 0: this one.")
+    ] = None,
+    num_reanalyse_actors: Annotated[
+        int | None, typer.Option(help="Processes that search old positions; 0: where replay is.")
+    ] = None,
+    num_replay_shards: Annotated[
+        int | None, typer.Option(help="Processes that hold replay; 0: this one.")
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|HOST:PORT", help="A Ray cluster that is up; else this machine alone."
+        ),
     ] = None,
     threads: Annotated[int | None, typer.Option(help="Of torch; 0: as it likes.")] = None,
     as_json: Annotated[
@@ -84,72 +104,41 @@ def train(
     ] = False,
 ) -> None:
     """Trains an agent, evaluates it, draws its learning curve. Ctrl-C saves a checkpoint."""
+    from cli.order import begun, resumed
+
     started = time.monotonic()
     console = Console(stderr=True, highlight=False)
     mutable = {
         "env_steps": env_steps,
         "evaluate_every": evaluate_every,
         "checkpoint_every": checkpoint_every,
+        "keep_checkpoints": keep_checkpoints,
         "evaluation_duration": evaluation_episodes,
+        "num_offline_updates": updates,
     }
     fixed = {
         "seed": seed,
+        "from_episodes": from_episodes,
         "num_env_runners": num_env_runners,
         "num_learners": num_learners,
+        "num_reanalyse_actors": num_reanalyse_actors,
+        "num_replay_shards": num_replay_shards,
         "threads": threads,
     }
     if resume is not None:
-        named = {"env": env, "game": game, "preset": preset, "set": assignment, "out": out} | fixed
-        order = resumed(resume, named, mutable)
+        named = {"env": env, "game": game, "preset": preset, "set": assignment, "out": out}
+        refused = named | fixed | {"no-episodes": not episodes}
+        order = resumed(resume, refused, mutable, address=address)
     else:
         choice = {"env": env, "game": game, "preset": preset or []}
-        order = begun(choice, assignment or [], fixed | mutable, out)
+        settings = [*(assignment or []), *([] if episodes else ["episode_archive=null"])]
+        order = begun(choice, settings, fixed | mutable, out, address=address)
     raise typer.Exit(carry_out(order, console, started=started, as_json=as_json))
-
-
-def begun(
-    choice: dict[str, Any], assignments: list[str], options: dict[str, Any], out: Path | None
-) -> Order:
-    """The order for a new run; makes its folder."""
-    from cli.plan import make_plan
-    from cli.run_folder import new_run_folder
-
-    plan, notes = make_plan(**choice, assignments=assignments, options=options)
-    return Order(plan=plan, folder=new_run_folder(out, plan), notes=tuple(notes))
-
-
-def resumed(path: Path, refused: dict[str, Any], mutable: dict[str, Any]) -> Order:
-    """The order to go on with a run.
-
-    Raises:
-        SettingError: something was given that a run cannot change on its way.
-        CheckpointError: there is nothing to go on from.
-    """
-    from cli.plan import Plan
-    from cli.run_folder import checkpoint_to_resume, set_newer_aside
-
-    given = [f"--{k.replace('_', '-')}" for k, v in refused.items() if v not in (None, [])]
-    if given:
-        raise SettingError(f"a resumed run keeps its settings, got {', '.join(given)}")
-    folder, checkpoint = checkpoint_to_resume(path)
-    plan = Plan.read(folder)
-    changes = {name: value for name, value in mutable.items() if value is not None}
-    settings = plan.settings
-    if "evaluation_duration" in changes:
-        from rllib_ez.algorithm.setting_types import checked_settings
-
-        settings = settings | checked_settings(
-            {"evaluation_duration": changes.pop("evaluation_duration")}
-        )
-    plan = replace(plan, settings=settings, **changes)
-    notes = [f"going on from {checkpoint}"]
-    notes += [f"a newer checkpoint is now {p}" for p in set_newer_aside(folder, checkpoint)]
-    plan.write(folder)
-    return Order(plan=plan, folder=folder, resume_from=checkpoint, notes=tuple(notes))
 
 
 def carry_out(order: Order, console: Console, *, started: float, as_json: bool) -> int:
     """Trains; returns the exit code."""
+    from cli.building import built, prepare_search
     from cli.run_folder import CURVE, read_progress
     from cli.stopping import StopRequest
     from cli.summary import summary_of, summary_table
@@ -160,7 +149,15 @@ def carry_out(order: Order, console: Console, *, started: float, as_json: bool) 
         prepare_search(algo, console)
         stop = stack.enter_context(StopRequest())
         training = stack.enter_context(ready(order, algo, console))
-        training.run(stop)
+        if order.address is not None and algo.config.num_replay_shards and not order.resume_from:
+            training.save()  # a folder that not every shard can see is told now, not in hours
+        try:
+            training.run(stop)
+        except Exception as error:
+            lost = cause_of(error)
+            if isinstance(lost, WorkerLostError):
+                raise with_way_on(lost, order.folder) from error
+            raise
         summary = summary_of(training, wall_seconds=time.monotonic() - started)
     draw(order, read_progress(order.folder), order.folder / CURVE)
     if stop.signal is not None:
@@ -173,18 +170,13 @@ def carry_out(order: Order, console: Console, *, started: float, as_json: bool) 
     return stop.exit_code
 
 
-def prepare_search(algo: EfficientZero, console: Console) -> None:
-    """Compiles what this machine has not compiled yet: once here, not in every env runner."""
-    from rllib_ez.core.engines import pick_device, warm_up
-
-    config = algo.config
-    told = "preparing the search (compiled once on each machine, which takes up to a minute)"
-    with console.status(told):
-        warm_up(
-            algo.agent_card().model,
-            device=pick_device(config.inference_device),
-            engine=config.inference_engine,
-        )
+def with_way_on(error: WorkerLostError, folder: Path) -> WorkerLostError:
+    """The error with the very command that goes on with the run."""
+    command = f"ez train --resume {folder}"
+    if not any(folder.glob("checkpoint_*")):
+        command = "train anew (there is no checkpoint yet)"
+    text = str(error).replace("ez train --resume RUN", command)
+    return WorkerLostError(text if command in text else f"{text}; to go on: {command}")
 
 
 def announce(order: Order, console: Console) -> None:
@@ -192,36 +184,12 @@ def announce(order: Order, console: Console) -> None:
     plan = order.plan
     recipe = " + ".join(plan.presets) or "defaults"
     console.print(
-        f"[bold]{plan.env}[/]: {plan.env_steps:,} env steps, seed {plan.settings['seed']}, "
+        f"[bold]{plan.env}[/]: {plan.length:,} {plan.unit}, seed {plan.settings['seed']}, "
         f"settings {recipe}, into {order.folder}",
         soft_wrap=True,
     )
     for note in order.notes:
         console.print(note, soft_wrap=True)
-
-
-@contextmanager
-def built(order: Order) -> Iterator[EfficientZero]:
-    """Ray and the algorithm, restored where the run is resumed."""
-    import torch
-
-    from cli.allocator import keep_freed_memory
-    from cli.quiet_ray import drop_result_folder, local_ray
-
-    config = order.plan.config().debugging(log_level="ERROR")
-    keep_freed_memory()
-    if order.plan.threads:
-        torch.set_num_threads(order.plan.threads)
-    actors = config.num_env_runners * max(1, config.num_cpus_per_env_runner) + config.num_learners
-    with local_ray(num_cpus=int(actors) + 2):
-        algo = config.build_algo()
-        drop_result_folder(algo)
-        try:
-            if order.resume_from is not None:
-                algo.restore_from_path(str(order.resume_from))
-            yield algo
-        finally:
-            algo.stop()
 
 
 @contextmanager
@@ -235,14 +203,13 @@ def ready(order: Order, algo: EfficientZero, console: Console) -> Iterator[Train
 
     plan = order.plan
     console.print(f"replay when full: {algo.pipeline.memory}", soft_wrap=True)
-    steps = algo.pipeline.num_env_steps
-    rows = cut_progress(order.folder, steps)
-    status = Status(
-        title=f"{plan.env} seed {plan.settings['seed']}", total_env_steps=plan.env_steps
-    )
+    at = {"env_steps": algo.pipeline.num_env_steps, "updates": algo.pipeline.num_updates}
+    rows = cut_progress(order.folder, **at)
+    title = f"{plan.env} seed {plan.settings['seed']}"
+    status = Status(title=title, length=plan.length, unit=plan.unit)
     with (
         Evaluator(algo.agent_card(), plan.settings["evaluation_duration"]) as evaluator,
-        Recorder(order.folder, from_env_steps=steps) as recorder,
+        Recorder(order.folder, from_progress=plan.progress(**at)) as recorder,
         make_view(console, status) as view,
     ):
         training = Training(
@@ -256,6 +223,11 @@ def draw(order: Order, rows: list[dict[str, Any]], path: Path) -> None:
     """The learning curve."""
     from cli.curve import draw_curve
 
-    steps = rows[-1]["env_steps"] if rows else 0
-    seed = order.plan.settings["seed"]
-    draw_curve(rows, path, title=f"{order.plan.env}, seed {seed}, {steps:,} env steps")
+    plan = order.plan
+
+    def progress(row: dict[str, Any]) -> int:
+        return plan.progress(env_steps=row["env_steps"], updates=row["updates"])
+
+    end = progress(rows[-1]) if rows else 0
+    title = f"{plan.env}, seed {plan.settings['seed']}, {end:,} {plan.unit}"
+    draw_curve(rows, path, title=title, unit=plan.unit, progress=progress)

@@ -13,7 +13,8 @@ from cli.plan import Plan
 from cli.progress import Rates, RecentReturn, Status, View, number
 from cli.records import Recorder, as_number
 from cli.run_folder import checkpoint_path, drop_old_checkpoints
-from cli.stopping import StopRequest
+from cli.stages import StageSeconds
+from cli.stopping import Stopped, StopRequest
 from rllib_ez.agent import Agent
 from rllib_ez.algorithm.algorithm import EfficientZero
 from rllib_ez.core.engines import blank_engine, pick_device
@@ -42,16 +43,20 @@ class Training:
         self._agent = Agent(card, self._model)
         self._rates = Rates()
         self._recent = RecentReturn()
+        self._evaluated_at = 0
         self._seconds_before = self.rows_before[-1]["seconds"] if self.rows_before else 0.0
+        self._stages = StageSeconds.after(self.rows_before)
         self.returns: list[float] | None = None  # of the last evaluation
         for row in self.rows_before:
             if "evaluation" in row:
-                self._take_in(row["evaluation"]["returns"], at=row["env_steps"])
+                at = self.plan.progress(env_steps=row["env_steps"], updates=row["updates"])
+                self._take_in(row["evaluation"]["returns"], at=at)
             else:
                 mean = self._recent.add(row["train_episodes"], row["train_return_mean"])
                 self.status.train_return = mean
         self.training_seconds = 0.0
         self._start = time.monotonic()
+        self.algo.pipeline.sampling.env_steps_limit = self.plan.env_steps
         self._see({})
 
     @property
@@ -65,6 +70,18 @@ class Training:
         return self.algo.pipeline.num_updates
 
     @property
+    def progress(self) -> int:
+        """How far the run is; see `Plan.progress`."""
+        return self.plan.progress(env_steps=self.env_steps, updates=self.updates)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all steps are in and all updates that they earned are made."""
+        pipeline = self.algo.pipeline
+        is_paid = pipeline.credits.due <= 0 or not pipeline.shards.total("num_sampleable")
+        return self.progress >= self.plan.length and is_paid
+
+    @property
     def seconds(self) -> float:
         """Wall-clock time of the run: evaluation too, and what came before it was resumed."""
         return self._seconds_before + time.monotonic() - self._start
@@ -72,36 +89,39 @@ class Training:
     def run(self, stop: StopRequest) -> None:
         """Trains to the end, or until somebody asks to stop; leaves a checkpoint."""
         plan = self.plan
-        while self.env_steps < plan.env_steps and stop.signal is None:
-            before = self.env_steps
+        self.algo.pipeline.is_interrupted = lambda: stop.signal is not None
+        while not self.is_done and stop.signal is None:
+            before = self.progress
             self._round()
-            done = self.env_steps >= plan.env_steps
-            if stop.signal is None and (
-                done or passed(before, self.env_steps, plan.evaluate_every)
-            ):
-                self._evaluate()
-            if done or passed(before, self.env_steps, plan.checkpoint_every):
-                self.save()
-        if self.checkpoint != checkpoint_path(self.folder, self.env_steps):
+            if not self.is_done:
+                if passed(self._evaluated_at, self.progress, plan.evaluate_every):
+                    self._evaluate(stop)
+                if passed(before, self.progress, plan.checkpoint_every):
+                    self.save()
+        if self.is_done and stop.signal is None and self._evaluated_at != self.progress:
+            self._evaluate(stop)
+        if self.checkpoint != checkpoint_path(self.folder, self.progress):
             self.save()
 
     def save(self) -> None:
         """Writes a checkpoint and lets old ones go."""
         self._say("saving a checkpoint")
-        path = checkpoint_path(self.folder, self.env_steps)
+        self.algo.pipeline.quiesce()  # which may take in steps: now the name is right
+        self._see({})
+        path = checkpoint_path(self.folder, self.progress)
         self.algo.save_to_path(path)
         self.checkpoint = path
-        drop_old_checkpoints(self.folder)
+        drop_old_checkpoints(self.folder, keep=self.plan.keep_checkpoints)
         self._say("training")
 
     def _round(self) -> None:
         start = time.monotonic()
-        result = self.algo.train()
+        result = self.algo.train()  # once all steps are in: makes every update that is still due
         self.training_seconds += time.monotonic() - start
         ended, mean = ended_episodes(result)
         self.status.train_return = self._recent.add(ended, mean)
         self._see(result)
-        self.recorder.board(result, self.env_steps)
+        self.recorder.board(result, self.progress)
         self.recorder.row(
             self._clock()
             | {
@@ -110,16 +130,20 @@ class Training:
                 "losses": self.status.losses,
                 "replay_bytes": self.status.replay_bytes,
             }
+            | self._stages.row(self.training_seconds, self.algo.pipeline.seconds())
         )
         self.view.show()
 
-    def _evaluate(self) -> None:
+    def _evaluate(self, stop: StopRequest) -> None:
         self._say(f"evaluating: {len(self.evaluator.seeds)} episodes")
         self._model.load(self.algo.learner_weights())
-        episodes = self.evaluator.play(self._agent)
+        try:
+            episodes = self.evaluator.play(self._agent, on_step=stop.check)
+        except Stopped:  # it comes after the first round once the run is resumed
+            return
         returns = [episode.score for episode in episodes]
         mean = mean_return(episodes)
-        self._take_in(returns, at=self.env_steps)
+        self._take_in(returns, at=self.progress)
         self.recorder.row(self._clock() | {"evaluation": {"return_mean": mean, "returns": returns}})
         metrics = {
             "episode_return_mean": mean,
@@ -128,11 +152,11 @@ class Training:
             "episode_len_mean": sum(e.length for e in episodes) / len(episodes),
             "num_episodes": len(episodes),
         }
-        self.recorder.board({"evaluation": {"env_runners": metrics}}, self.env_steps)
+        self.recorder.board({"evaluation": {"env_runners": metrics}}, self.progress)
         self._say("training", now=True)
 
     def _take_in(self, returns: list[float], *, at: int) -> None:
-        self.returns = returns
+        self.returns, self._evaluated_at = returns, at
         span = f"{number(min(returns))} to {number(max(returns))}"
         mean = number(sum(returns) / len(returns))
         self.status.evaluation = f"{mean} ({span}) at {at:,}"
@@ -146,11 +170,14 @@ class Training:
 
     def _see(self, result: Mapping[str, Any]) -> None:
         status = self.status
-        status.env_steps, status.updates = self.env_steps, self.updates
-        status.replay_bytes = int(as_number(result.get("pipeline", {}).get("replay_bytes")) or 0)
+        status.progress, status.env_steps, status.updates = (
+            self.progress, self.env_steps, self.updates
+        )  # fmt: skip
+        num_bytes = as_number(result.get("pipeline", {}).get("replay_bytes"))
+        status.replay_bytes = status.replay_bytes if num_bytes is None else int(num_bytes)
         status.losses = losses_of(result) or status.losses
-        status.steps_per_second, status.updates_per_second = self._rates.add(
-            self.training_seconds, self.env_steps, self.updates
+        status.progress_per_second, status.steps_per_second, status.updates_per_second = (
+            self._rates.add(self.training_seconds, self.progress, self.env_steps, self.updates)
         )
 
     def _say(self, activity: str, *, now: bool = False) -> None:

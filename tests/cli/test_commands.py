@@ -23,6 +23,11 @@ from .conftest import ez
         (["--env", "cartpole", "--env-steps", "-3"], "env_steps must be a whole number >= 1"),
         (["--env", "cartpole", "--num-env-runners", "-1"], "num_env_runners must be >= 0, got -1"),
         (["--env", "cartpole", "--evaluation-episodes", "0"], "evaluation_duration must be >= 1"),
+        (["--env", "cartpole", "--num-replay-shards", "-1"], "num_replay_shards must be >= 0"),
+        (["--env", "cartpole", "--num-reanalyse-actors", "-1"], "num_reanalyse_actors must be >= 0"),
+        (["--env", "cartpole", "--keep-checkpoints", "0"], "keep_checkpoints must be a whole"),
+        (["--env", "cartpole", "--env-steps", "0"], "0 is for --from-episodes with --updates"),
+        (["--env", "cartpole", "--updates", "5"], "must be 0 without from_episodes, got 5"),
         ([], "give one of --env and --game"),
     ],
 )
@@ -40,6 +45,7 @@ def test_a_wrong_order_leaves_no_folder(tmp_path: Path):
 
 def test_a_folder_that_holds_a_run_is_not_trained_over(tmp_path: Path):
     (tmp_path / "config.yaml").touch()
+    (tmp_path / "checkpoint_000000100").mkdir()
     result = ez("train", "--env", "cartpole", "--out", str(tmp_path))
     assert result.exit_code == 2
     assert f"ez train --resume {tmp_path}" in result.stderr
@@ -55,6 +61,11 @@ def test_a_resumed_run_keeps_its_settings(checkpoint: Path):
     result = ez("train", "--resume", str(checkpoint), "--seed", "0", "--set", "td_steps=3")
     assert result.exit_code == 2
     assert "keeps its settings, got --set, --seed" in result.stderr
+
+
+def test_a_resumed_run_keeps_its_archive(checkpoint: Path):
+    result = ez("train", "--resume", str(checkpoint), "--no-episodes")
+    assert (result.exit_code, "got --no-episodes" in result.stderr) == (2, True)
 
 
 def test_a_checkpoint_without_its_run_cannot_be_resumed(checkpoint: Path):
@@ -93,7 +104,7 @@ def test_a_video_in_another_format_is_refused_before_anything_is_played(checkpoi
     assert "video must end in .gif" in result.stderr
 
 
-@pytest.mark.parametrize("command", [[], ["train"], ["evaluate"], ["play"], ["info"]])
+@pytest.mark.parametrize("command", [[], ["train"], ["evaluate"], ["play"], ["profile"], ["info"]])
 @pytest.mark.parametrize("flag", ["-h", "--help"])
 def test_every_command_has_help(command: list[str], flag: str):
     result = ez(*command, flag)

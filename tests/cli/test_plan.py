@@ -89,6 +89,59 @@ def test_a_torn_plan_is_refused(tmp_path: Path):
         Plan.read(tmp_path)
 
 
+def offline(env_steps: int) -> Plan:
+    options = {"env_steps": env_steps, "num_offline_updates": 50, "from_episodes": "runs/a"}
+    return plan_for("cartpole", options=options)
+
+
+@pytest.mark.parametrize(
+    ("plan", "length", "unit"),
+    [
+        (plan_for("cartpole"), 15_000, "env steps"),
+        (offline(0), 50, "updates"),
+        (offline(200), 250, "updates and env steps"),
+    ],
+)
+def test_progress_counts_updates_from_the_archive_and_env_steps(plan: Plan, length: int, unit: str):
+    assert (plan.length, plan.unit) == (length, unit)
+
+
+def test_updates_that_env_steps_earn_are_no_progress():
+    plan = offline(200)
+    assert plan.progress(env_steps=0, updates=30) == 30
+    assert plan.progress(env_steps=80, updates=70) == 130
+
+
+def test_an_archive_and_updates_may_be_given_in_either_way():
+    plan = plan_for(
+        "cartpole", assignments=["from_episodes=runs/a"], options={"num_offline_updates": 5}
+    )
+    assert plan.settings["from_episodes"] == "runs/a"
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [("episodes", "/runs/a/episodes"), ("/data/x", "/data/x"), ("s3://b/x", "s3://b/x")],
+)
+def test_an_archive_without_a_root_lies_in_the_runs_folder(given: str, used: str):
+    plan = plan_for("cartpole", assignments=[f"episode_archive={given}"])
+    assert plan.config(Path("/runs/a")).episode_archive == used
+
+
+def test_a_default_gives_way_to_a_setting():
+    defaults = {"episode_archive": "episodes"}
+    assert plan_for("cartpole", defaults=defaults).settings["episode_archive"] == "episodes"
+    plan = plan_for("cartpole", defaults=defaults, assignments=["episode_archive=null"])
+    assert plan.settings["episode_archive"] is None
+
+
+def test_a_plan_of_before_checkpoints_were_counted_can_be_read(tmp_path: Path):
+    plan_for("cartpole").write(tmp_path)
+    text = (tmp_path / "config.yaml").read_text()
+    (tmp_path / "config.yaml").write_text(text.replace("keep_checkpoints: 2\n", ""))
+    assert Plan.read(tmp_path).keep_checkpoints == 2
+
+
 @pytest.mark.parametrize(
     ("changes", "text"),
     [

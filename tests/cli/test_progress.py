@@ -64,9 +64,14 @@ def test_recent_return_stays_where_no_episode_ended():
 
 
 def test_a_line_holds_what_matters():
-    status = Status("x", 2000, env_steps=500, updates=9, train_return=12.5, steps_per_second=10)
+    status = Status("x", 2000, progress=500, updates=9, train_return=12.5, progress_per_second=10)
     assert status.line().startswith("500/2,000 env steps, 9 updates, return 12.5,")
     assert "ETA 2:30" in status.line()
+
+
+def test_a_run_without_env_steps_counts_updates():
+    status = Status("x", 800, "updates", progress=20, updates=20)
+    assert status.line().startswith("20/800 updates, 0 env steps,")
 
 
 def test_a_terminal_gets_a_table():

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ from cli.run_folder import (
     drop_old_checkpoints,
     read_progress,
     set_newer_aside,
+    tidy_up,
 )
 
 
@@ -25,9 +29,50 @@ def checkpoints(tmp_path: Path) -> list[Path]:
     return paths
 
 
-def test_the_newest_two_checkpoints_stay(checkpoints: list[Path]):
-    drop_old_checkpoints(checkpoints[0].parent)
-    assert [path.exists() for path in checkpoints] == [False, True, True]
+@pytest.mark.parametrize(
+    ("keep", "stay"), [(1, [False, False, True]), (2, [False, True, True]), (9, [True] * 3)]
+)
+def test_so_many_of_the_newest_checkpoints_stay(
+    checkpoints: list[Path], keep: int, stay: list[bool]
+):
+    drop_old_checkpoints(checkpoints[0].parent, keep=keep)
+    assert [path.exists() for path in checkpoints] == stay
+
+
+@pytest.fixture
+def dead() -> int:
+    """The number of a process that is no more."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def left_over(folder: Path, kind: str, pid: int) -> Path:
+    path = folder / f".checkpoint_000000900.{kind}-{pid}"
+    path.mkdir()
+    (path / "of").write_text(kind)
+    return path
+
+
+def test_drafts_of_dead_processes_go(tmp_path: Path, dead: int):
+    paths = [left_over(tmp_path, "draft", pid) for pid in (dead, os.getpid(), os.getppid())]
+    tidy_up(tmp_path)
+    assert [path.exists() for path in paths] == [False, False, True]
+
+
+def test_a_checkpoint_that_was_moved_away_is_moved_back(tmp_path: Path, dead: int):
+    left_over(tmp_path, "old", dead)
+    left_over(tmp_path, "draft", dead)
+    tidy_up(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint_000000900"]
+    assert (tmp_path / "checkpoint_000000900" / "of").read_text() == "old"
+
+
+def test_a_checkpoint_that_was_replaced_goes(checkpoints: list[Path], dead: int):
+    old = left_over(checkpoints[0].parent, "old", dead)
+    tidy_up(checkpoints[0].parent)
+    assert not old.exists()
+    assert list(checkpoints[0].iterdir()) == []  # the newer one stays as it is
 
 
 def test_newer_checkpoints_are_set_aside_and_not_lost(checkpoints: list[Path]):
@@ -37,10 +82,10 @@ def test_newer_checkpoints_are_set_aside_and_not_lost(checkpoints: list[Path]):
 
 
 def test_rows_past_the_checkpoint_are_dropped(tmp_path: Path):
-    lines = [json.dumps({"env_steps": steps}) for steps in (100, 200, 300)]
-    (tmp_path / "progress.jsonl").write_text("\n".join(lines) + "\n")
-    cut_progress(tmp_path, 200)
-    assert read_progress(tmp_path) == [{"env_steps": 100}, {"env_steps": 200}]
+    rows = [{"env_steps": s, "updates": u} for s, u in ((0, 9), (0, 20), (100, 20), (100, 45))]
+    (tmp_path / "progress.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    cut_progress(tmp_path, env_steps=100, updates=20)
+    assert read_progress(tmp_path) == rows[:3]
 
 
 def test_a_row_cut_short_is_left_out(tmp_path: Path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
@@ -73,7 +74,7 @@ def test_scores_of_segments_are_summed_over_calls():
     archive = Archive()
     shard = make_shard(write_episodes=archive.write)
     for segment in whole(2, steps=5, end="truncated").segments([1, 3]):
-        assert archive.episodes == []
+        assert archive.num_tries == 0
         shard.add([segment])
     (written,) = archive.episodes
     assert written.score == score_of(2, steps=5) == 5.0
@@ -150,12 +151,6 @@ def test_an_archive_that_fails_for_long_stops_the_run():
     assert archive.ids() == [*range(MOST_UNWRITTEN + 1), 99]
 
 
-def test_an_archive_is_left_alone_while_nothing_has_ended():
-    archive = Archive()
-    make_shard(write_episodes=archive.write).add(whole(1, end="").segments([]))
-    assert archive.num_tries == 0
-
-
 def test_an_episode_overwritten_in_the_call_that_ended_it_is_noted():
     archive = Archive()
     shard = make_shard(capacity=8, write_episodes=archive.write)
@@ -166,16 +161,12 @@ def test_an_episode_overwritten_in_the_call_that_ended_it_is_noted():
     assert archive.episodes[0].score == score_of(2, steps=7)
 
 
-def test_notes_are_handed_out_once():
+def test_notes_and_seconds_are_handed_out_once():
     shard = make_shard(write_episodes=Archive().write, capacity=4)
-    notes = shard.add([*whole(1).segments([]), *whole(2).segments([])]).notes
-    assert (len(notes), shard.status().notes) == (1, ())
-
-
-def test_seconds_are_handed_out_once():
-    shard = make_shard(write_episodes=Archive().write)
-    assert set(shard.add(whole(1).segments([])).seconds) == {"replay", "archive"}
-    assert shard.status().seconds == {}
+    status = shard.add([*whole(1).segments([]), *whole(2).segments([])])
+    assert (len(status.notes), set(status.seconds)) == (1, {"replay", "archive"})
+    status = shard.status()
+    assert (status.notes, status.seconds) == ((), {})
 
 
 def test_warm_steps_are_neither_counted_nor_archived():
@@ -262,6 +253,12 @@ def test_scores_of_open_episodes_come_back(tmp_path: Path):
     other.load(tmp_path)
     other.add(whole(901, steps=5).segments([2])[1:])
     assert (archive.ids(), archive.episodes[0].score) == ([901], score_of(901, steps=5))
+
+
+def test_only_open_episodes_keep_a_score(tmp_path: Path):
+    shard = saved(tmp_path)
+    kept = json.loads((tmp_path / "shard.json").read_text())["scores"]
+    assert sorted(map(int, kept)) == sorted(shard.replay.open_episodes)
 
 
 def test_loading_forgets_what_was_there(tmp_path: Path):

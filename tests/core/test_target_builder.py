@@ -205,11 +205,13 @@ def test_a_batch_with_something_missing_is_not_finished():
         builder.finish(draft)
 
 
-def test_a_draft_is_finished_twice_alike():
-    """Finishing writes to nothing that was drawn."""
+def test_finishing_leaves_the_draft_as_it_was():
     builder, draft = drafted()
     search_missing(builder.cache, draft.wanted, FrameReader())
+    policy, root_value = draft.policy.copy(), draft.root_value.copy()
     assert_same_batches([builder.finish(draft)], [builder.finish(draft)])
+    np.testing.assert_array_equal(draft.policy, policy)
+    np.testing.assert_array_equal(draft.root_value, root_value)
 
 
 def test_what_names_a_sample_is_passed_on():

@@ -144,12 +144,14 @@ def test_fill_keeps_what_is_known_already():
 
 def test_a_late_answer_for_an_overwritten_slot_is_not_remembered():
     cache, reader = cache_of(steps=7, capacity=8), FrameReader()
-    late = cache.ask(np.array([0, 2]), version=0)
-    late.answer(np.arange(2), reader.compute(cache.positions(late, np.arange(2))))
-    overwrite(cache, 1, steps=1)
-    cache.remember(late, np.arange(2))
-    assert cache.ask(np.array([0, 2]), version=0).known.tolist() == [False, True]
-    assert late.root_value.tolist() == [0.5, 2.5]
+    late = cache.ask(np.array([0, 1, 2]), version=0)
+    late.answer(np.arange(3), reader.compute(cache.positions(late, np.arange(3))))
+    overwrite(cache, 1, steps=2)
+    refresh(cache, [0], reader)  # frame 1000, which is there now
+    cache.remember(late, np.arange(3))
+    now = cache.ask(np.array([0, 1, 2]), version=0)
+    assert now.known.tolist() == [True, False, True]
+    assert (now.policy[0].tolist(), late.policy[0].tolist()) == ([0, 1, 0], [1, 0, 0])
 
 
 def test_a_late_answer_of_an_older_version_does_not_overwrite_a_newer():

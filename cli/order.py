@@ -1,0 +1,117 @@
+"""What is to be trained, from the options of a command: a new run, or one to go on with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from cli.episodes import FOLDER as EPISODES
+from cli.episodes import archive_of
+from cli.plan import Plan, make_plan
+from cli.run_folder import checkpoint_to_resume, new_run_folder, set_newer_aside
+from rllib_ez.algorithm.setting_types import checked_settings
+from rllib_ez.errors import SettingError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What is to be done, settled before Ray starts."""
+
+    plan: Plan
+    folder: Path
+    address: str | None = None  # of a Ray cluster; None: this machine alone
+    resume_from: Path | None = None
+    notes: tuple[str, ...] = ()
+
+
+def begun(
+    choice: dict[str, Any],
+    assignments: list[str],
+    options: dict[str, Any],
+    out: Path | None,
+    *,
+    address: str | None = None,
+) -> Order:
+    """The order for a new run; makes its folder.
+
+    Args:
+        choice: env, game and preset.
+        assignments: "name=value" each.
+        options: fields of `Plan` and settings; None: not given.
+        out: the folder; None: a new one under runs/.
+        address: see `Order`.
+
+    Raises:
+        SettingError, EnvironmentSpecError: see `make_plan`.
+        ArchiveError: the episodes to learn from are not there, or of another environment.
+    """
+    plan, notes = make_plan(
+        **choice,
+        assignments=assignments,
+        options=options,
+        defaults={"episode_archive": EPISODES},
+    )
+    archive = plan.settings["from_episodes"]
+    if archive is not None:
+        found = {"from_episodes": absolute(archive_of(archive))}
+        plan = replace(plan, settings=plan.settings | found)
+        notes.append(check_episodes(plan))
+    return Order(plan=plan, folder=new_run_folder(out, plan), address=address, notes=tuple(notes))
+
+
+def resumed(
+    path: Path, refused: dict[str, Any], mutable: dict[str, Any], *, address: str | None = None
+) -> Order:
+    """The order to go on with a run.
+
+    Raises:
+        SettingError: something was given that a run cannot change on its way.
+        CheckpointError: there is nothing to go on from.
+    """
+    given = [f"--{name.replace('_', '-')}" for name, value in refused.items() if is_given(value)]
+    if given:
+        raise SettingError(f"a resumed run keeps its settings, got {', '.join(given)}")
+    folder, checkpoint = checkpoint_to_resume(path)
+    plan = Plan.read(folder)
+    changes = {name: value for name, value in mutable.items() if value is not None}
+    if "num_offline_updates" in changes and plan.env_steps:
+        raise SettingError(
+            f"updates must stay as they are in a run with env steps, "
+            f"got {changes['num_offline_updates']}: give --env-steps"
+        )
+    settings = {name: changes.pop(name) for name in list(changes) if name in plan.settings}
+    plan = replace(plan, settings=checked_settings(plan.settings | settings), **changes)
+    notes = [f"going on from {checkpoint}"]
+    notes += [f"a newer checkpoint is now {p}" for p in set_newer_aside(folder, checkpoint)]
+    plan.write(folder)
+    return Order(
+        plan=plan, folder=folder, address=address, resume_from=checkpoint, notes=tuple(notes)
+    )
+
+
+def check_episodes(plan: Plan) -> str:
+    """Says what the archive to learn from holds.
+
+    Raises:
+        ArchiveError: nothing that can be read, or episodes of another environment.
+    """
+    from rllib_ez.algorithm.actors import archive_spec
+    from rllib_ez.core.replay.archive import read_contents
+
+    config, uri = plan.config(), plan.settings["from_episodes"]
+    contents = read_contents(uri, spec=archive_spec(config, config.env_spec()))
+    steps = sum(episode.num_steps for episode in contents.episodes)
+    return (
+        f"replay begins with up to {steps:,} steps of {len(contents.episodes):,} episodes in {uri}"
+    )
+
+
+def is_given(value: Any) -> bool:
+    """Whether an option was typed; 0 is, a flag that is off is not."""
+    return value is not None and value is not False and value != []
+
+
+def absolute(uri: str) -> str:
+    """A path as it is seen from everywhere; URIs as they are."""
+    return uri if "://" in uri else str(Path(uri).absolute())
