@@ -22,7 +22,7 @@ else:
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("rllib_ez", "serve", "tuning", "cli")
 # The one file that may use RLlib's private names: ray is pinned to a minor version for its sake.
-PRIVATE_HOME = ROOT / "rllib_ez/algorithm/pipeline.py"
+PRIVATE_HOME = ROOT / "rllib_ez/algorithm/rllib_private.py"
 NUMBAS = {ROOT / "rllib_ez/core/search/lean.py": {"_source_stamp"}}  # and numba's in this one
 # Private names of RLlib that are also reached as `self._x` or in a string.
 RLLIB_PRIVATE = {
