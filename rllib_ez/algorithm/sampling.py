@@ -91,8 +91,10 @@ class Sampling:
             return False
         if credits.num_updates < credits.run.num_offline_updates:
             return False
-        if credits.acts_randomly or not self._shards.total("num_sampleable"):
+        if credits.acts_randomly:
             return True
+        if not self._shards.total("num_sampleable"):  # no update can be made: one round more
+            return credits.steps_under_way < self.steps_per_round
         return credits.due_with(0) <= self._lead
 
     def start(self, published: Published) -> None:
