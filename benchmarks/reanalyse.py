@@ -5,7 +5,7 @@
 A run at the Atari-100k settings without frames, network and gradients: the real replay, memory of
 targets, target builder and credits, with 1-number frames, made-up episodes and priorities, and a
 reanalyser that answers at once. The naive way searches every position of every batch anew. Counts,
-not times; two minutes for each of four runs. Writes benchmarks/results/reanalyse/: result.json,
+not times; some minutes for each of four runs. Writes benchmarks/results/reanalyse/: result.json,
 table.md and curves.png.
 """
 
