@@ -16,6 +16,7 @@ from rllib_ez.algorithm.workers import value_of
 from rllib_ez.errors import CheckpointError
 
 COUNTERS = "counters.json"
+FORMAT = 2
 
 
 class KeptPipeline(Checkpointable):
@@ -48,6 +49,7 @@ class KeptPipeline(Checkpointable):
         for version, weights in targets.items():
             torch.save(value_of(weights), folder / f"target_{version}.pt")
         counters = {
+            "format": FORMAT,
             **asdict(pipeline.counts()),
             "target_versions": sorted(targets),
             "num_shards": len(pipeline.shards),
@@ -68,12 +70,15 @@ class KeptPipeline(Checkpointable):
         pipeline, folder = self._pipeline, Path(path)
         try:
             counters = json.loads((folder / COUNTERS).read_text())
+            check_format(counters.pop("format", 1), folder)
             num_shards = counters.pop("num_shards")
             targets = {
                 version: torch.load(folder / f"target_{version}.pt", weights_only=True)
                 for version in counters.pop("target_versions")
             }
             counts = Counts(**counters)
+        except CheckpointError:
+            raise
         except Exception as error:
             raise CheckpointError(
                 f"checkpoint must be complete, got {type(error).__name__}: {error} in {folder}; "
@@ -86,3 +91,12 @@ class KeptPipeline(Checkpointable):
             )
         pipeline.shards.call_all("load", str(folder))
         pipeline.restart(counts, targets)
+
+
+def check_format(written: int, folder: Path) -> None:
+    """Raises CheckpointError unless this version can read it."""
+    if written != FORMAT:
+        raise CheckpointError(
+            f"checkpoint's pipeline must be of format {FORMAT}, got {written} in {folder}; read it "
+            "with the version of rllib_ez that wrote it"
+        )

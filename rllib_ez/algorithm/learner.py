@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +40,8 @@ class EfficientZeroLearner(TorchLearner):
     def build(self) -> None:
         """Builds module and optimiser; counts updates from 0."""
         super().build()
+        # Arrays from the object store are read-only; nothing here writes to them.
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         self.num_updates = 0
 
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:

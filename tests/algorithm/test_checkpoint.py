@@ -126,6 +126,25 @@ def test_a_checkpoint_cut_short_is_refused(trained, tmp_path):
         EfficientZero.from_checkpoint(folder)
 
 
+def test_a_checkpoint_of_another_format_is_refused(trained, tmp_path):
+    folder = trained.save_to_path(tmp_path / "checkpoint")
+    file = tmp_path / "checkpoint" / "pipeline" / "counters.json"
+    counters = json.loads(file.read_text())
+    file.write_text(json.dumps(counters | {"format": 3}))
+    with pytest.raises(CheckpointError, match="must be of format 2, got 3"):
+        trained.restore_from_path(folder)
+
+
+def test_a_second_checkpoint_links_what_has_not_changed(small_config, tmp_path):
+    algorithm = small_config.training(replay_capacity=60_000).build_algo()
+    algorithm.train()
+    for name in ("first", "second"):
+        algorithm.save_to_path(tmp_path / name)
+    blocks = (tmp_path / "second" / "pipeline" / "shard_0" / "replay").rglob("*.block")
+    assert any(file.stat().st_nlink == 2 for file in blocks)
+    algorithm.stop()
+
+
 def test_a_folder_that_is_no_checkpoint_is_refused(trained, tmp_path):
     with pytest.raises(CheckpointError, match=r"must hold rllib_checkpoint.json"):
         trained.restore_from_path(str(tmp_path))

@@ -144,11 +144,14 @@ def test_an_environment_that_always_raises_ends_the_run(small_config, build):
         algorithm.train()
 
 
-def test_restarts_can_be_turned_off_to_see_the_error(small_config, build):
+@pytest.mark.parametrize("num_env_runners", [0, 1])
+def test_restarts_can_be_turned_off_to_see_the_error_at_once(small_config, build, num_env_runners):
+    """RLlib would sleep a minute before it ends the actor."""
     from rllib_ez.errors import EnvironmentCrashError
 
     config = small_config.environment(Brittle, env_config={"patience": 70})
     config.restart_failed_env_runners = False
+    config.num_env_runners = num_env_runners
     algorithm = build(config)
     with pytest.raises(EnvironmentCrashError, match="the simulator fell over"):
-        train_until(algorithm, lambda: False)
+        train_until(algorithm, lambda: False, seconds=30)
