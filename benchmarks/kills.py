@@ -22,7 +22,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,30 +47,36 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--times", type=int, default=20)
+    parser.add_argument("--minutes", type=float, help="begin no kill after so long")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=FOLDER)
     args = parser.parse_args()
-    rng = random.Random(args.seed)
     began = time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder:
-        drivers = kill_drivers(args.times, Path(folder), rng)
-        actors = kill_actors(args.times, Path(folder), rng)
-    report = {
+    report: dict[str, Any] = {
         "machine": describe_machine(),
         "command": " ".join(["python -m benchmarks.kills", *sys.argv[1:]]),
         "seed": args.seed,
-        "seconds": round(time.perf_counter() - began, 1),
-        "kills": {"driver": drivers, **actors},
+        "kills": {},
     }
     args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "result.json").write_text(json.dumps(report, indent=1) + "\n")
-    (args.out / "table.md").write_text(table(report))
+    for role, row in kills(args.times, random.Random(args.seed)):
+        print(role, row, flush=True)
+        report["kills"].setdefault(role, []).append(row)
+        report["seconds"] = round(time.perf_counter() - began, 1)
+        (args.out / "result.json").write_text(json.dumps(report, indent=1) + "\n")
+        (args.out / "table.md").write_text(table(report))
+        if args.minutes is not None and report["seconds"] > 60 * args.minutes:
+            break
     print(table(report))
 
 
-def kill_drivers(times: int, folder: Path, rng: random.Random) -> list[dict[str, Any]]:
-    """`kill -9` of `ez train` at a random time after its first checkpoint, then --resume."""
-    return [show("driver", kill_driver(folder / f"run-{n}", rng)) for n in range(times)]
+def kills(times: int, rng: random.Random) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every kill, one after the other: the role and what came of it."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield from kill_replaceable(times, rng)
+        for n in range(times):
+            yield "driver", kill_driver(Path(folder) / f"run-{n}", rng)
+        yield from kill_irreplaceable(times, Path(folder) / "checkpoint")
 
 
 def kill_driver(run: Path, rng: random.Random) -> dict[str, Any]:
@@ -134,28 +141,41 @@ def num_archived(run: Path) -> int:
     return len(read_summaries(run / "episodes"))
 
 
-def kill_actors(times: int, folder: Path, rng: random.Random) -> dict[str, list[dict[str, Any]]]:
-    """Env runners, searchers, learners and shards of one run and its resumed successors."""
+@contextmanager
+def training() -> Iterator[Any]:
+    """A run with actors for every role, on a Ray of its own."""
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     import ray
 
     from tests.algorithm.conftest import small_cartpole
+    from tests.algorithm.kills import train_until
 
     ray.init(address="local", num_cpus=16, include_dashboard=False, log_to_driver=False)
     config = small_cartpole().training(num_replay_shards=1, num_reanalyse_actors=1)
     config.num_env_runners, config.num_learners = 2, 1
     algorithm = config.build_algo()
-    rows: dict[str, list[dict[str, Any]]] = {}
-    for role in ("env runner", "reanalyse actor"):
-        rows[role] = [show(role, kill_worker(algorithm, role, rng)) for _ in range(times)]
-    for role in ("learner", "replay shard"):
-        rows[role] = []
-        for _ in range(times):
-            algorithm, row = kill_and_resume(algorithm, role, folder / "checkpoint")
-            rows[role].append(show(role, row))
-    algorithm.stop()
+    train_until(algorithm, lambda: algorithm.pipeline.num_updates >= 20)
+    yield algorithm
     ray.shutdown()
-    return rows
+
+
+def kill_replaceable(times: int, rng: random.Random) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Env runners and searchers of one run that goes on."""
+    with training() as algorithm:
+        for role in ("env runner", "reanalyse actor"):
+            for _ in range(times):
+                yield role, kill_worker(algorithm, role, rng)
+        algorithm.stop()
+
+
+def kill_irreplaceable(times: int, path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Learners and shards, in turn, of a run and its resumed successors."""
+    with training() as algorithm:
+        for _ in range(times):
+            for role in ("learner", "replay shard"):
+                algorithm, row = kill_and_resume(algorithm, role, path)
+                yield role, row
+        algorithm.stop()
 
 
 def kill_worker(algorithm: Any, role: str, rng: random.Random) -> dict[str, Any]:
@@ -223,12 +243,6 @@ def counts_of(algorithm: Any, began: float) -> dict[str, Any]:
     }
 
 
-def show(role: str, row: dict[str, Any]) -> dict[str, Any]:
-    """Prints a kill's row."""
-    print(role, row, flush=True)
-    return row
-
-
 def table(report: dict[str, Any]) -> str:
     """How often each role was killed, as Markdown."""
     lines = ["| killed | times in a row | what followed |", "|---|---|---|"]
@@ -241,7 +255,7 @@ def table(report: dict[str, Any]) -> str:
     }
     for role, rows in report["kills"].items():
         lines.append(f"| {role} | {len(rows)} | {follows[role]} |")
-    drivers = report["kills"]["driver"]
+    drivers = report["kills"].get("driver", [])
     most = max((row["env_steps_since_checkpoint"] for row in drivers), default=0)
     reported = sum(row["episodes_reported"] for row in drivers)
     archived = sum(row["episodes_archived"] for row in drivers)
