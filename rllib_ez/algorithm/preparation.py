@@ -11,9 +11,10 @@ from rllib_ez.algorithm.config import EfficientZeroConfig
 from rllib_ez.algorithm.credits import Credits, target_version, updates_until_new_target
 from rllib_ez.algorithm.run_config import RunConfig
 from rllib_ez.algorithm.sampling import RETRY_SECONDS
-from rllib_ez.algorithm.shards import Shards, shard_lost
+from rllib_ez.algorithm.shards import ADVICE, Shards, shard_lost
 from rllib_ez.algorithm.workers import Calls, Passed, Worker, WorkerGone
 from rllib_ez.core.replay_shard import DrawOrder, ShardStatus
+from rllib_ez.errors import WorkerLostError
 
 MOST_SEARCHES = 2  # under way for each searcher: one at work, one that waits
 
@@ -42,6 +43,7 @@ class Searcher:
 
     worker: Worker
     num_searches: int = 0
+    is_dead: bool = False  # Ray has given up on it
     retry_at: float = 0.0
 
 
@@ -158,7 +160,13 @@ class Preparation:
         if self._run.num_reanalyse_actors == 0:
             able = [able[shard]]
         now = time.monotonic()
-        free = [s for s in able if s.num_searches < MOST_SEARCHES and now >= s.retry_at]
+        free = [
+            searcher
+            for searcher in able
+            if searcher.num_searches < MOST_SEARCHES
+            and not searcher.is_dead
+            and now >= searcher.retry_at
+        ]
         return min(free, key=lambda s: s.num_searches, default=None)
 
     def _send(self, searcher: Searcher, group: Group, place: int) -> None:
@@ -174,12 +182,17 @@ class Preparation:
             self.seconds["reanalyse"] += seconds
 
         def lost(gone: WorkerGone) -> None:
-            if gone.is_object:
+            if gone.is_object or self._run.num_reanalyse_actors == 0:
                 raise shard_lost(group.shard, gone)
             self.num_lost += 1
             searcher.num_searches -= 1
+            searcher.is_dead = gone.for_good
             searcher.retry_at = time.monotonic() + RETRY_SECONDS
             group.searching.discard(place)
+            if all(other.is_dead for other in self.searchers):
+                raise WorkerLostError(
+                    f"a reanalyse actor must stay alive, all are lost: {gone}; {ADVICE}"
+                )
 
         call = searcher.worker.call(
             "compute",
