@@ -120,14 +120,15 @@ class Pipeline:
         """
         self._warm_up()
         steps = self.num_env_steps + self.sampling.steps_per_round
+        is_offline = self.num_updates < self.run.num_offline_updates
         updates = min(
             self.num_updates + self.run.target_update_every_updates, self.run.num_offline_updates
         )
         while True:
             while self.calls.take_over():
                 pass
-            if self.num_updates < self.run.num_offline_updates or self.num_env_steps == 0:
-                is_over = 0 < updates <= self.num_updates
+            if is_offline:
+                is_over = self.num_updates >= updates
             else:
                 is_over = self.num_env_steps >= steps
             if (is_over and self._is_paid(self._lead)) or self._is_at_rest():
