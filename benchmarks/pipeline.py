@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -129,7 +131,13 @@ def main() -> None:
                 case = Case(layout=layout, slowest=slowest, prefetch=prefetch)
                 rows.append(run(case, num_updates=args.updates))
                 print(json.dumps(rows[-1]), flush=True)
-    report = {"machine": describe_machine(), "costs": asdict(COSTS), "rows": rows}
+    report = {
+        "machine": describe_machine(),
+        "command": " ".join(["python -m benchmarks.pipeline", *sys.argv[1:]]),
+        "niceness": [os.nice(0), os.environ.get("RAY_worker_niceness", "15")],  # ours, workers'
+        "costs": asdict(COSTS),
+        "rows": rows,
+    }
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "result.json").write_text(json.dumps(report, indent=1) + "\n")
     (args.out / "table.md").write_text(table(report))
@@ -223,15 +231,17 @@ def table(report: dict[str, Any]) -> str:
     rows = report["rows"]
     lines = [
         "| runners, shards, reanalyse, learners | slowest | prefetch | ms per update "
-        "| slowest stage alone, ms | ratio | driver CPU, ms per update | cores used by others |",
-        "|---|---|---|---|---|---|---|---|",
+        "| slowest stage alone, ms | ratio | driver CPU, ms per update "
+        "| CPU of all processes, ms per update | cores used by others |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         if row["ratio"] is not None:
             lines.append(
                 f"| {', '.join(row['layout'])} | {row['slowest']} | {row['prefetch']} "
                 f"| {row['ms_per_update']:.1f} | {row['floor_ms']:.0f} | {row['ratio']:.2f} "
-                f"| {row['driver_cpu_ms']:.1f} | {row['cores_used_by_others']:.2f} |"
+                f"| {row['driver_cpu_ms']:.1f} | {sum(row['cpu_ms'].values()):.1f} "
+                f"| {row['cores_used_by_others']:.2f} |"
             )
     lines += ["", "In one process (0, 0, 0, 0) the stages add up.", ""]
     lines += overhead_table([row for row in rows if row["ratio"] is None])
@@ -239,9 +249,10 @@ def table(report: dict[str, Any]) -> str:
     lines += [
         f"{machine['processor']}, {machine['cpus']} cores, ray {machine['ray']}, commit "
         f"{machine['commit']}. A batch and its update take 60 ms each, a vector step of {ENVS} "
-        "environments 40 ms; all of it is slept.",
+        "environments 40 ms; all of it is slept. Niceness of the driver, and of Ray's workers: "
+        f"{report['niceness']}.",
         "",
-        "    python -m benchmarks.pipeline",
+        f"    {report['command']}",
         "",
     ]
     return "\n".join(lines)

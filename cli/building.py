@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+
+from rllib_ez.errors import SettingError
 
 if TYPE_CHECKING:
     from cli.order import Order
@@ -30,7 +32,13 @@ def built(order: Order) -> Iterator[EfficientZero]:
     keep_freed_memory()
     if order.plan.threads:
         torch.set_num_threads(order.plan.threads)
-    with ray_for(config, order.address):
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(ray_for(config, order.address))
+        except SettingError:
+            with suppress(OSError):  # made for nothing, unless something is in it
+                order.folder.rmdir()
+            raise
         order.plan.write(order.folder)
         algo = config.build_algo()
         drop_result_folder(algo)

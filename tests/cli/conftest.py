@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -40,6 +45,44 @@ def ez_process(*args: str, timeout: float = 180) -> subprocess.CompletedProcess[
         timeout=timeout,
         check=False,
     )
+
+
+def trained(*args: str) -> dict[str, Any]:
+    """Calls `ez train`; the JSON object on the last line of stdout."""
+    done = ez_process(*args, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@contextmanager
+def ez_background(*args: str) -> Iterator[subprocess.Popen[str]]:
+    """A command that goes on, in a group of its own; killed at the end."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "cli.main", *args],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def wait_for_rows(run: Path, *, at_least: int) -> None:
+    """Waits until so many rounds are on record."""
+    path = run / "progress.jsonl"
+    wait_for(lambda: path.exists() and path.read_text().count("\n") >= at_least)
+
+
+def wait_for(is_there: Any, *, seconds: float = 120) -> None:
+    """Waits until it is, and fails after so many seconds."""
+    end = time.monotonic() + seconds
+    while not is_there():
+        assert time.monotonic() < end, f"not within {seconds} s"
+        time.sleep(0.1)
 
 
 @pytest.fixture

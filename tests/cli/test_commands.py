@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from cli.plan import make_plan
+from cli.run_folder import new_run_folder
 from rllib_ez.core.agent_card import FOLDER
+from tests.core.replay.archived import PIXELS, archive, episode
 
 from .conftest import ez
 
@@ -24,7 +27,10 @@ from .conftest import ez
         (["--env", "cartpole", "--num-env-runners", "-1"], "num_env_runners must be >= 0, got -1"),
         (["--env", "cartpole", "--evaluation-episodes", "0"], "evaluation_duration must be >= 1"),
         (["--env", "cartpole", "--num-replay-shards", "-1"], "num_replay_shards must be >= 0"),
-        (["--env", "cartpole", "--num-reanalyse-actors", "-1"], "num_reanalyse_actors must be >= 0"),
+        (
+            ["--env", "cartpole", "--num-reanalyse-actors", "-1"],
+            "num_reanalyse_actors must be >= 0",
+        ),
         (["--env", "cartpole", "--keep-checkpoints", "0"], "keep_checkpoints must be a whole"),
         (["--env", "cartpole", "--env-steps", "0"], "0 is for --from-episodes with --updates"),
         (["--env", "cartpole", "--updates", "5"], "must be 0 without from_episodes, got 5"),
@@ -43,12 +49,45 @@ def test_a_wrong_order_leaves_no_folder(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("args", "text"),
+    [
+        (["--num-learners", "1"], "needs 99 GPUs where this machine has"),
+        ([], "num_gpus_per_learner must be at most the"),
+    ],
+)
+def test_more_gpus_than_there_are_is_refused(args: list[str], text: str, tmp_path: Path):
+    wish = ["--set", "num_gpus_per_learner=99", "--out", str(tmp_path / "run")]
+    result = ez("train", "--env", "cartpole", *wish, *args)
+    assert (result.exit_code, text in result.stderr) == (2, True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_episodes_of_another_environment_are_refused(tmp_path: Path):
+    archive(tmp_path / "episodes", spec=PIXELS).append([episode(1, steps=5, spec=PIXELS)])
+    out = tmp_path / "run"
+    result = ez("train", "--env", "cartpole", "--from-episodes", str(tmp_path), "--out", str(out))
+    assert (result.exit_code, out.exists()) == (3, False)
+    assert "error: frame_shape must be (4,), as here (CartPole-v1), got" in result.stderr
+
+
+def test_episodes_that_are_not_there_are_refused(tmp_path: Path):
+    result = ez("train", "--env", "cartpole", "--from-episodes", str(tmp_path / "nowhere"))
+    assert (result.exit_code, "archive must" in result.stderr) == (3, True)
+
+
 def test_a_folder_that_holds_a_run_is_not_trained_over(tmp_path: Path):
     (tmp_path / "config.yaml").touch()
     (tmp_path / "checkpoint_000000100").mkdir()
     result = ez("train", "--env", "cartpole", "--out", str(tmp_path))
     assert result.exit_code == 2
     assert f"ez train --resume {tmp_path}" in result.stderr
+
+
+def test_a_folder_whose_run_has_no_checkpoint_is_used_again(tmp_path: Path):
+    (tmp_path / "config.yaml").touch()
+    plan, _ = make_plan(env="cartpole", game=None, preset=[], assignments=[], options={})
+    assert new_run_folder(tmp_path, plan) == tmp_path
 
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path):

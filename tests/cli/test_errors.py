@@ -10,12 +10,18 @@ from rllib_ez.errors import ArchiveError, EfficientZeroError, EnvironmentCrashEr
 
 def from_a_worker(error: Exception) -> Exception:
     """What `ray.get` raises for an error in a worker."""
-    return RayTaskError("warm", "Traceback (most recent call last): ...", error).as_instanceof_cause()
+    return RayTaskError(
+        "warm", "Traceback (most recent call last): ...", error
+    ).as_instanceof_cause()
 
 
 @pytest.mark.parametrize(
     ("error", "code"),
-    [(ArchiveError("an archive"), 3), (EnvironmentCrashError("a crash"), 5), (OSError("a disk"), 1)],
+    [
+        (ArchiveError("an archive"), 3),
+        (EnvironmentCrashError("a crash"), 5),
+        (OSError("a disk"), 1),
+    ],
 )
 def test_an_error_in_a_worker_is_one_line_with_its_exit_code(
     error: Exception, code: int, capsys: pytest.CaptureFixture[str]

@@ -25,7 +25,7 @@ DEAF = "trap '' TERM; sleep 60 & wait"
 with reaper(sys.argv[1]) as tell:
     with own_sessions(tell):
         short = subprocess.Popen(["true"])
-        daemon = subprocess.Popen(["sh", "-c", DEAF])
+        daemon = subprocess.Popen(["sh", "-c", DEAF], stdout=subprocess.DEVNULL)
     short.wait()
     print(daemon.pid, short.pid, flush=True)
     sys.stdin.readline()
@@ -77,7 +77,7 @@ import subprocess, sys, time
 from cli.quiet_ray import own_sessions, reaper
 
 with reaper(sys.argv[1]) as tell, own_sessions(tell):
-    command = ["sh", "-c", "sleep 60 >/dev/null & echo $!; sleep 0.5"]
+    command = ["sh", "-c", "sleep 60 >/dev/null 2>&1 & echo $!; sleep 0.5"]
     leader = subprocess.Popen(command, stdout=subprocess.PIPE)
     child = leader.communicate()[0].decode()
     time.sleep(1.5)

@@ -9,14 +9,13 @@ import signal
 import struct
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
-from .conftest import ROOT, TINY, ez_process
+from .conftest import ROOT, TINY, ez_background, ez_process, trained, wait_for_rows
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 CARTPOLE = ["train", "--env", "cartpole", *TINY]
@@ -35,17 +34,11 @@ app(sys.argv[1:])
 """
 
 
-def trained(*args: str) -> dict[str, Any]:
-    """Trains; the JSON object on the last line of stdout."""
-    done = ez_process(*args, "--json")
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 def rows_of(run: Path) -> list[dict[str, Any]]:
     """progress.jsonl without what the clock says."""
     rows = [json.loads(line) for line in (run / "progress.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+    clocks = ("seconds", "training_seconds", "stages")
+    return [{k: v for k, v in row.items() if k not in clocks} for row in rows]
 
 
 def board_of(run: Path) -> dict[str, list[int]]:
@@ -130,36 +123,70 @@ def test_going_on_from_an_older_checkpoint_sets_newer_ones_aside(
     assert len(list(out.glob("set_aside_checkpoint_000000200_*"))) == 1
 
 
-def test_actors_and_a_learner_process_train_too(tmp_path: Path):
-    processes = ["--num-env-runners", "2", "--num-learners", "1"]
-    steps = ["--env-steps", "200", "--out", str(tmp_path / "run")]
-    assert trained(*CARTPOLE, *processes, *steps)["updates"] > 0
+def test_every_role_in_a_process_of_its_own_trains_too(tmp_path: Path):
+    out = tmp_path / "run"
+    roles = ("env-runners", "learners", "replay-shards", "reanalyse-actors")
+    processes = [word for role in roles for word in (f"--num-{role}", "1")]
+    summary = trained(*CARTPOLE, *processes, "--env-steps", "200", "--out", str(out))
+    assert summary["updates"] == summary["env_steps"] // 4
+    rows = json.loads(ez_process("profile", str(out), "--json").stdout)["rows"]
+    working = {row["process"] for row in rows if row["stage"] != "waiting" and row["seconds"] > 0}
+    assert working == {"env_runner", "learner", "replay", "reanalyse", "driver"}
 
 
+Offline = tuple[Path, dict[str, Any], dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def offline(run: tuple[Path, dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Offline:
+    """Trained from the episodes of `run` alone, 50 updates; then gone on with 80 env steps."""
+    out = tmp_path_factory.mktemp("offline") / "run"
+    order = ["--env-steps", "0", "--updates", "50", "--evaluate-every", "20"]
+    rounds = ["--set", "target_update_every_updates=10", "--from-episodes", str(run[0])]
+    first = trained(*CARTPOLE, *order, *rounds, "--out", str(out))
+    assert list((out / "episodes").glob("*.parquet")) == []
+    return out, first, trained("train", "--resume", str(out), "--env-steps", "80")
+
+
+def test_an_archive_alone_is_learned_from_without_an_env_step(offline: Offline):
+    out, first, _ = offline
+    assert (first["env_steps"], first["updates"], first["finished"]) == (0, 50, True)
+    assert {row["env_steps"] for row in rows_of(out) if row["updates"] < 50} == {0}
+
+
+def test_env_steps_may_follow_and_earn_updates_of_their_own(offline: Offline):
+    _, _, second = offline
+    assert (second["env_steps"], second["updates"], second["finished"]) == (80, 70, True)
+
+
+def test_updates_from_an_archive_are_progress(offline: Offline):
+    out, _, _ = offline
+    kept = sorted(path.name for path in out.glob("checkpoint_*"))
+    assert kept == ["checkpoint_000000050", "checkpoint_000000130"]
+    rows = [(row["updates"], row["env_steps"]) for row in rows_of(out) if "evaluation" in row]
+    assert rows == [(20, 0), (40, 0), (50, 0), (50, 40), (70, 80)]
+    board = board_of(out)["evaluation/env_runners/episode_return_mean"]
+    assert board == [20, 40, 50, 90, 130]
+
+
+# The whole group gets it, as from a terminal or from Slurm: Ray must be up until all is saved.
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
-def test_a_signal_saves_a_checkpoint_and_says_how_to_go_on(
+def test_a_signal_to_all_saves_a_checkpoint_and_says_how_to_go_on(
     number: signal.Signals, code: int, tmp_path: Path
 ):
     out = tmp_path / "run"
-    command = [sys.executable, "-m", "cli.main", *CARTPOLE, "--env-steps", "1000000"]
-    process = subprocess.Popen(
-        [*command, "--out", str(out)],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    wait_for_rows(out, at_least=4)
-    if number == signal.SIGINT:  # a terminal sends it to all, Ray's processes too
+    actors = ["--num-env-runners", "1", "--num-replay-shards", "1"] if code == 0 else []
+    endless = ["--env-steps", "1000000", "--checkpoint-every", "0", "--out", str(out)]
+    with ez_background(*CARTPOLE, *actors, *endless) as process:
+        wait_for_rows(out, at_least=4)
+        newest = rows_of(out)[-1]["env_steps"]
         os.killpg(process.pid, number)
-    else:
-        process.send_signal(number)
-    stderr = process.communicate(timeout=120)[1]
+        stderr = process.communicate(timeout=60)[1]
     assert process.returncode == code, stderr
     assert f"ez train --resume {out}" in stderr
-    newest = max(row["env_steps"] for row in rows_of(out))
-    assert (out / f"checkpoint_{newest:09d}" / "agent" / "card.json").is_file()
+    (saved,) = out.glob("checkpoint_*")
+    assert int(saved.name.removeprefix("checkpoint_")) >= newest
+    assert (saved / "agent" / "card.json").is_file()
 
 
 def test_a_full_disk_leaves_the_old_checkpoint(tmp_path: Path):
@@ -175,13 +202,3 @@ def test_a_full_disk_leaves_the_old_checkpoint(tmp_path: Path):
     assert done.returncode == 3
     assert "error: checkpoint must be written whole, got [Errno 28]" in done.stderr
     assert [path.name for path in out.glob("checkpoint_*")] == ["checkpoint_000000040"]
-
-
-def wait_for_rows(run: Path, *, at_least: int) -> None:
-    """Waits until so many rounds are on record."""
-    path, end = run / "progress.jsonl", time.monotonic() + 120
-    while time.monotonic() < end:
-        if path.exists() and path.read_text().count("\n") >= at_least:
-            return
-        time.sleep(0.2)
-    raise AssertionError(f"no {at_least} rounds in {path} after two minutes")
