@@ -13,7 +13,7 @@ from rich.table import Table
 
 import rllib_ez
 from cli.errors import one_line
-from cli.threads import usable_cores
+from rllib_ez.core.cores import usable_cores
 
 PACKAGES = ("ray", "torch", "gymnasium", "ale-py", "numba", "numpy", "onnxruntime")
 

@@ -76,8 +76,8 @@ def recorded(run: Path, given: list[str]) -> Report:
         CheckpointError: the folder holds no run, or one of before stages were noted.
     """
     from cli.plan import Plan
-    from cli.run_folder import read_progress
     from cli.stages import StageSeconds, report
+    from rllib_ez.core.progress import read_progress
 
     if given:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
@@ -114,7 +114,7 @@ def timed(order: Order, seconds: float) -> Report:
     """Runs rounds until the first update is made, then measures the following ones."""
     from cli.building import built, prepare_search
     from cli.stages import combined, report
-    from cli.threads import usable_cores
+    from rllib_ez.core.cores import usable_cores
 
     console = Console(stderr=True, highlight=False)
     with built(order) as algo:

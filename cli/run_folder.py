@@ -13,9 +13,9 @@ from typing import Any
 
 from cli.plan import FILE, Plan
 from rllib_ez.core.agent_card import find_agent
+from rllib_ez.core.progress import PROGRESS, read_progress
 from rllib_ez.errors import CheckpointError, SettingError
 
-PROGRESS = "progress.jsonl"
 CURVE = "curve.png"
 TENSORBOARD = "tensorboard"
 # What a checkpoint is called while it is written, and an older one of its name until then.
@@ -114,18 +114,6 @@ def set_newer_aside(folder: Path, checkpoint: Path) -> list[Path]:
             newer.rename(aside)
             moved.append(aside)
     return moved
-
-
-def read_progress(folder: Path) -> list[dict[str, Any]]:
-    """The rows of progress.jsonl; a last line cut short by a crash is left out."""
-    rows = []
-    path = folder / PROGRESS
-    for line in path.read_text().splitlines() if path.exists() else []:
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            break
-    return rows
 
 
 def cut_progress(folder: Path, *, env_steps: int, updates: int) -> list[dict[str, Any]]:

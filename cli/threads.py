@@ -7,16 +7,9 @@ threads on two loaded cores: 100 times slower than with one).
 
 from __future__ import annotations
 
-import os
+from rllib_ez.core.cores import usable_cores
 
 
 def default_threads(network: str) -> int:
     """For a network of this kind, "vector" or "pixel"."""
     return 1 if network == "vector" else max(1, usable_cores() - 1)
-
-
-def usable_cores() -> int:
-    """The cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -139,9 +139,10 @@ def train(
 def carry_out(order: Order, console: Console, *, started: float, as_json: bool) -> int:
     """Trains; returns the exit code."""
     from cli.building import built, prepare_search
-    from cli.run_folder import CURVE, read_progress
+    from cli.run_folder import CURVE
     from cli.stopping import StopRequest
     from cli.summary import summary_of, summary_table
+    from rllib_ez.core.progress import read_progress
 
     announce(order, console)
     with ExitStack() as stack:

@@ -86,6 +86,7 @@ class Agent:
         legal: np.ndarray | None = None,
         seeds: np.ndarray | None = None,
         num_simulations: np.ndarray | None = None,
+        trace: bool = False,
     ) -> SearchResult:
         """Searches a batch and tells all: actions, visits, values.
 
@@ -94,12 +95,13 @@ class Agent:
             legal: [B, A] bool; None: every action.
             seeds: [B] u64, break ties; None: 0 for each.
             num_simulations: [B] integers >= 1, the budget of each; None: the agent's own.
+            trace: tell Q values and principal variations too, as `result.trace`.
         """
         stacks = self._checked(as_array(observations), self.observation_shape, batch=True)
         if seeds is None:
             seeds = search_seeds(0, Stream.EVALUATE, np.zeros(len(stacks), np.int64))
         return self._actor.exploit(
-            stacks, seeds=seeds, legal=legal, num_simulations=num_simulations
+            stacks, seeds=seeds, legal=legal, num_simulations=num_simulations, trace=trace
         )
 
     def policy(self, stacks: np.ndarray, seeds: np.ndarray, steps: np.ndarray) -> np.ndarray:

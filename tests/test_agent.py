@@ -103,6 +103,15 @@ def test_each_observation_may_have_its_own_budget(vector_run: Path):
     assert result.visit_counts.sum(axis=1).tolist() == [3, 12, 1]
 
 
+def test_a_search_tells_more_when_asked(vector_run: Path):
+    agent, stacks = Agent.load(vector_run), np.stack([STACK, -STACK])
+    result = agent.search(stacks, trace=True)
+    assert result.trace is not None
+    assert result.trace.principal_variation[:, 0].tolist() == result.action.tolist()
+    assert (np.isnan(result.trace.q) == (result.visit_counts == 0)).all()
+    assert agent.search(stacks).trace is None
+
+
 def test_illegal_actions_are_not_taken(vector_run: Path):
     legal = np.array([[False, False, True, False]])
     assert Agent.load(vector_run).search(STACK[None], legal=legal).action.tolist() == [2]

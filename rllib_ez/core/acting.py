@@ -69,6 +69,7 @@ class Actor:
         seeds: np.ndarray,
         legal: np.ndarray | None = None,
         num_simulations: np.ndarray | None = None,
+        trace: bool = False,
     ) -> SearchResult:
         """Searches without noise; `result.action` is the one to play."""
         return search(
@@ -79,6 +80,7 @@ class Actor:
             legal=legal,
             num_simulations=num_simulations,
             root_noise=False,
+            trace=trace,
         )
 
     def play(

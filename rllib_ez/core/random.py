@@ -29,6 +29,7 @@ class Stream(IntEnum):
     AUGMENT = 6
     MODEL = 7
     EVALUATE = 8
+    SERVE = 9
 
 
 def generator(seed: int, stream: Stream, *counters: int) -> np.random.Generator:

@@ -33,6 +33,24 @@ class StepOutput:
 
 
 @dataclass(frozen=True, slots=True)
+class SearchTrace:
+    """What one search thinks of each root's actions, and how it expects things to go on.
+
+    A variation starts with the action chosen at the root and follows the most visited child (of
+    equals the lower action) to a node without children.
+    """
+
+    q: np.ndarray  # [B, A] f32, discounted return of each root action; nan where never tried
+    principal_variation: np.ndarray  # [B, D] i32, -1 past its end; D = the longest's, >= 1
+
+    def rows(self, index: np.ndarray) -> SearchTrace:
+        """The traces of roots `index` [M] i64, in that order; D becomes that of their longest."""
+        variation = self.principal_variation[index]
+        longest = (variation >= 0).sum(axis=1).max(initial=1)
+        return SearchTrace(self.q[index], variation[:, :longest])
+
+
+@dataclass(frozen=True, slots=True)
 class SearchResult:
     """What one search concluded about each root."""
 
@@ -42,10 +60,12 @@ class SearchResult:
     visit_probs: np.ndarray  # [B, A] f32, rows sum to 1, exactly 0 where illegal
     root_value: np.ndarray  # [B] f32, a return, in reward units
     network_value: np.ndarray  # [B] f32, the value head's own opinion of the root
+    trace: SearchTrace | None = None  # where it was asked for
 
     def rows(self, index: np.ndarray) -> SearchResult:
         """The results of roots `index` [M] i64, in that order."""
-        return SearchResult(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
+        arrays = {f.name: getattr(self, f.name)[index] for f in fields(self) if f.name != "trace"}
+        return SearchResult(**arrays, trace=None if self.trace is None else self.trace.rows(index))
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,8 +76,13 @@ class CompiledModel:
         )
         return RootEstimate(torch.from_numpy(nodes.latent[:, 0]), answer.prior, answer.value)
 
-    def run(self, latent: Tensor, tree: Tree, rules: Rules, plan: Plan) -> Conclusion:
-        """Grows the planted trees from root latents [B, D] and concludes."""
+    def run(
+        self, latent: Tensor, tree: Tree, rules: Rules, plan: Plan, *, keep_tree: bool = False
+    ) -> Conclusion:
+        """Grows the planted trees from root latents [B, D] and concludes.
+
+        The trees grow in place: they are there afterwards, whatever `keep_tree` says.
+        """
         search = partial(self._run_rows, latent.numpy(), tree, rules, plan)
         first, *others = self.parts(plan.budget)
         if not others:

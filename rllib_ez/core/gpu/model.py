@@ -77,6 +77,8 @@ class GpuModel:
         latent, prior, value = self.folded.root(torch.as_tensor(observation))
         return RootEstimate(latent, prior.cpu().numpy(), value.cpu().numpy())
 
-    def run(self, latent: Tensor, tree: Tree, rules: Rules, plan: Plan) -> Conclusion:
+    def run(
+        self, latent: Tensor, tree: Tree, rules: Rules, plan: Plan, *, keep_tree: bool = False
+    ) -> Conclusion:
         """Grows trees from root latents [B, F] and concludes: see `DeviceSearch.run`."""
-        return self.searches.run(latent, tree, rules, plan)
+        return self.searches.run(latent, tree, rules, plan, keep_tree=keep_tree)

@@ -122,6 +122,13 @@ class Room:
         """What was concluded about the first `count` roots, by value; after `concluded.fetch`."""
         return Conclusion(*(array[:count].copy() for array in self.concluded.arrays.values()))
 
+    def fetch_trees(self, tree: Tree) -> None:
+        """Copies what a trace is read from, of the first rows and nodes, into trees on the host."""
+        count, nodes, _ = tree.child.shape  # both may be fewer than there is room for
+        for name in ("child", "visits", "q"):
+            grown = self.trees.tensors[f"tree.{name}"][:count, :nodes]
+            torch.from_numpy(getattr(tree, name)).copy_(grown)
+
     def _plant(self) -> None:
         """Trees that hold their roots only: see `Tree.plant`."""
         trees, given = self.trees.tensors, self.given.tensors

@@ -37,21 +37,27 @@ class Capture:
         self.room, self._stream = room, stream
         self.graph: Any = graph_of(room.grow, stream, pool=pool) if captured else None
 
-    def run(self, latent: Tensor, tree: Tree, rules: Rules, plan: Plan) -> Conclusion:
-        """One search; returns when its conclusion has reached the host."""
+    def run(
+        self, latent: Tensor, tree: Tree, rules: Rules, plan: Plan, *, keep_tree: bool
+    ) -> Conclusion:
+        """One search; returns when its conclusion, and the trees if kept, are on the host."""
         if self._stream is None:
-            return self._run(latent, tree, rules, plan)
+            return self._run(latent, tree, rules, plan, keep_tree=keep_tree)
         self._stream.wait_stream(torch.cuda.current_stream())  # the latents come from there
         with torch.cuda.stream(self._stream):
-            return self._run(latent, tree, rules, plan)
+            return self._run(latent, tree, rules, plan, keep_tree=keep_tree)
 
-    def _run(self, latent: Tensor, tree: Tree, rules: Rules, plan: Plan) -> Conclusion:
+    def _run(
+        self, latent: Tensor, tree: Tree, rules: Rules, plan: Plan, *, keep_tree: bool
+    ) -> Conclusion:
         self.room.enter(latent, tree, rules, plan)
         if self.graph is None:
             self.room.grow()
         else:
             self.graph.replay()
         self.room.concluded.fetch()
+        if keep_tree:
+            self.room.fetch_trees(tree)
         if self._stream is not None:
             self._stream.synchronize()
         return self.room.leave(len(plan.budget))
@@ -112,15 +118,18 @@ class DeviceSearch:
         self._pool = torch.cuda.graph_pool_handle() if self._captured else None
 
     @torch.no_grad()
-    def run(self, latent: Tensor, tree: Tree, rules: Rules, plan: Plan) -> Conclusion:
+    def run(
+        self, latent: Tensor, tree: Tree, rules: Rules, plan: Plan, *, keep_tree: bool = False
+    ) -> Conclusion:
         """Grows trees from root latents [B, ...] and concludes; `tree` itself stays as it is.
 
         Of `tree` only the roots' priors and values are read. A budget of 0 is allowed: nothing
-        is concluded about such a root, its row of the result is 0.
+        is concluded about such a root, its row of the result is 0. `keep_tree`: `child`, `visits`
+        and `q` of the grown trees are copied into `tree`, nothing else of them.
         """
         on_device = torch.cuda.device(self.device) if self._stream is not None else nullcontext()
         with self._lock, on_device:
-            return self._capture(tree, rules).run(latent, tree, rules, plan)
+            return self._capture(tree, rules).run(latent, tree, rules, plan, keep_tree=keep_tree)
 
     def _capture(self, tree: Tree, rules: Rules) -> Capture:
         wanted = Size.of(tree, rules, batch=padded_batch(len(tree.child)))

@@ -49,6 +49,12 @@ class StepModel(Protocol):
 class WholeSearch(Protocol):
     """A model that runs all simulations itself: compiled code, or on a device."""
 
-    def run(self, latent: Tensor, tree: Tree, rules: Rules, plan: Plan) -> Conclusion:
-        """Grows the planted trees from root latents [B, ...] and concludes."""
+    def run(
+        self, latent: Tensor, tree: Tree, rules: Rules, plan: Plan, *, keep_tree: bool = False
+    ) -> Conclusion:
+        """Grows the planted trees from root latents [B, ...] and concludes.
+
+        keep_tree: `child`, `visits` and `q` of the grown trees must stand in `tree` afterwards;
+            else `tree` may be left in any state.
+        """
         ...

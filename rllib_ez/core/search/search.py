@@ -5,6 +5,8 @@ Axes: B roots, N nodes (the largest budget + 1), A actions, M lstm_size.
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -14,6 +16,7 @@ from rllib_ez.core.config import SearchConfig
 from rllib_ez.core.search import kernels
 from rllib_ez.core.search.estimates import RootEstimate, StepModel, WholeSearch
 from rllib_ez.core.search.plan import Conclusion, Plan, root_prior
+from rllib_ez.core.search.trace import read_trace
 from rllib_ez.core.search.tree import ROOT, Answer, Edge, Rules, Tree
 from rllib_ez.core.types import SearchResult
 
@@ -27,6 +30,7 @@ def search(
     legal: NDArray[np.bool_] | None = None,
     num_simulations: NDArray[np.integer] | None = None,
     root_noise: bool,
+    trace: bool = False,
 ) -> SearchResult:
     """Searches each root with EfficientZero's value prefix, by PUCT or by Gumbel.
 
@@ -40,6 +44,7 @@ def search(
         legal: [B, A] bool, at least one per row; None: all are.
         num_simulations: [B] integers >= 1, the budget of each root; None: the config's.
         root_noise: explore: Dirichlet noise in the root's prior (PUCT), Gumbel noise (Gumbel).
+        trace: tell the roots' Q values and principal variations too.
 
     Returns:
         The visit counts and what follows from them.
@@ -63,7 +68,9 @@ def search(
     rules = Rules.of(config, num_simulations=int(budget[0]))
     tree = Tree.plant(prior, root.value, nodes=int(budget[0]) + 1)
     if isinstance(model, WholeSearch):
-        out = model.run(root.latent, tree, rules, plan)
+        # Only a model that is asked for its tree needs to know how to keep it.
+        run = partial(model.run, keep_tree=True) if trace else model.run
+        out = run(root.latent, tree, rules, plan)
     else:
         out = run_stepwise(model, root.latent, tree, rules, plan)
     result = SearchResult(
@@ -73,6 +80,7 @@ def search(
         visit_probs=(out.visit_counts / budget[:, None]).astype(np.float32),
         root_value=out.root_value,
         network_value=root.value,
+        trace=read_trace(tree, out.action) if trace else None,
     )
     return result if order is None else result.rows(np.argsort(order))
 

@@ -55,6 +55,7 @@ def both(
             "legal": None,
             "num_simulations": None,
             "root_noise": False,
+            "trace": False,
         }.items()
     }
     ours = device

@@ -17,13 +17,16 @@ pytestmark = pytest.mark.filterwarnings("ignore:overflow encountered")
 BOTH = pytest.mark.parametrize("config", [VECTOR, PIXEL])
 
 
-def searched(model: GpuModel | InferenceModel, config, simulations: int = 6) -> SearchResult:
+def searched(
+    model: GpuModel | InferenceModel, config, simulations: int = 6, **options
+) -> SearchResult:
     return search(
         model,
         model.root(observations(config, 5).numpy()),
         config=SearchConfig(num_simulations=simulations, lstm_horizon=2),
         seeds=np.arange(5, dtype=np.uint64),
         root_noise=True,
+        **options,
     )
 
 
@@ -41,6 +44,16 @@ def test_a_search_says_what_the_plain_model_says(device, config):
     plain.load(weights)
     assert isinstance(ours, WholeSearch)
     assert_near(searched(ours, config), searched(plain, config))
+
+
+def test_a_trace_is_that_of_the_plain_model(device):
+    network = lived_in(VECTOR)
+    ours, plain = (
+        searched(model, VECTOR, trace=True).trace
+        for model in (GpuModel(network, device=device), InferenceModel(network, device=device))
+    )
+    assert ours.principal_variation.tolist() == plain.principal_variation.tolist()
+    np.testing.assert_allclose(ours.q, plain.q, rtol=1e-4, atol=1e-4)
 
 
 @BOTH

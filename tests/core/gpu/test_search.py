@@ -108,6 +108,22 @@ def test_rows_do_not_depend_on_the_padding(device, method: str):
 
 
 @METHODS
+def test_a_trace_is_that_of_the_cpu(device, method: str):
+    """From the room of a longer search, among padding, in the order of the caller's rows."""
+    world = world_of(8, actions=4, levels=3)
+    ours = DeviceSearch(TableNetwork(world, device), device)
+    settings = {"search_method": method, "trace": True}
+    both(world, [5, 6, 0, 1], ours, num_simulations=np.full(4, 14), **settings)
+    legal, budget = np.array([[True] * 4, [False, True, True, False], [True] * 4]), [3, 12, 7]
+    found, expected = both(
+        world, [1, 2, 4], ours, legal=legal, num_simulations=np.array(budget), **settings
+    )
+    assert [size.simulations for size in ours.captures] == [14]
+    assert found.trace.principal_variation.tolist() == expected.trace.principal_variation.tolist()
+    assert found.trace.q.tobytes() == expected.trace.q.tobytes()
+
+
+@METHODS
 def test_a_capture_serves_one_search_after_the_other(device, method: str):
     """Nothing of the search before is left in trees, memories or plans."""
     world = world_of(4)
@@ -143,6 +159,17 @@ def test_a_root_without_a_budget_is_left_alone(device):
     assert out.visit_counts.sum(axis=1).tolist() == [4, 2, 0]
     assert out.root_value[2] == 0
     assert out.policy[2].tolist() == [0, 0, 0]
+
+
+def test_trees_stay_on_the_device_unless_they_are_to_be_kept(device):
+    world = world_of(0)
+    ours = DeviceSearch(TableNetwork(world, device), device)
+    arguments = planted(world, [4, 2, 0])
+    before = [array.copy() for array in arguments[1]]
+    ours.run(*arguments)
+    assert all((a == b).all() for a, b in zip(arguments[1], before, strict=True))
+    ours.run(*arguments, keep_tree=True)
+    assert arguments[1].visits[:, 0].tolist() == [5, 3, 1]
 
 
 def test_a_conclusion_is_the_callers_own(device):

@@ -21,7 +21,7 @@ from rllib_ez.core.search.tree import ROOT, UNEXPANDED, Rules, Tree
 from rllib_ez.core.types import SearchResult
 from tests.core.search.worlds import CompiledTable, TableModel, World, random_world, searched
 
-FIELDS = [field.name for field in fields(SearchResult)]
+FIELDS = [field.name for field in fields(SearchResult) if field.name != "trace"]
 METHODS = st.sampled_from(["puct", "gumbel"])
 MODELS = st.sampled_from([TableModel, CompiledTable])
 LARGEST = 30  # budget
