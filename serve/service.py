@@ -12,11 +12,12 @@ import numpy as np
 
 from serve.batcher import Answered, Batcher
 from serve.errors import NotReady, Unprocessable
+from serve.logs import log
 from serve.metrics import Metrics
 from serve.models import Found, ServedModel
 from serve.naming import check_name
 from serve.query import Query, as_stacks, invalid, make_query, read_frames
-from serve.roster import BoardLink, Roster, Seat, log
+from serve.roster import BoardLink, Roster, Seat
 from serve.schema import ActRequest
 from serve.settings import ServiceSettings
 from serve.tokens import Tokens

@@ -25,6 +25,7 @@ class ServiceSettings:
     token_file: str | None = None  # lines "client TOKEN" and "admin TOKEN"; None: no tokens
     drain_seconds: float = 15.0  # for what waits when the service goes down
     access_log: bool = True  # a line of JSON per request
+    log_folder: str | None = None  # of each replica's log; None: standard error
     batcher: BatcherConfig = field(default_factory=BatcherConfig)
 
     def __post_init__(self) -> None:

@@ -19,7 +19,8 @@ from rllib_ez.algorithm.metrics import log_pipeline
 from rllib_ez.algorithm.pipeline import Pipeline
 from rllib_ez.algorithm.rllib_private import env_runner_actors, keep_torch_fast, learners_of
 from rllib_ez.algorithm.workers import LocalWorker, RemoteWorker, Worker
-from rllib_ez.core.agent_card import FOLDER, AgentCard, write_agent
+from rllib_ez.core.agent_card import AgentCard, write_agent
+from rllib_ez.core.agent_folder import FOLDER
 from rllib_ez.errors import CheckpointError
 
 PIPELINE = "pipeline"

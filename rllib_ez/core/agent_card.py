@@ -14,12 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rllib_ez.core.agent_folder import find_agent
 from rllib_ez.core.config import ModelConfig, SearchConfig
 from rllib_ez.errors import CheckpointError
 
 FORMAT = "rllib-ez-agent"
 FORMAT_VERSION = 1
-FOLDER = "agent"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,16 +100,3 @@ def read_agent(checkpoint: str | Path) -> tuple[AgentCard, dict[str, Tensor]]:
             f"{folder / 'weights.pt'}; use an earlier checkpoint"
         ) from error
     return card, weights
-
-
-def find_agent(path: Path) -> Path:
-    """The agent's folder for a checkpoint, or for a run's newest checkpoint."""
-    if not path.exists():
-        raise CheckpointError(f"checkpoint must exist, got {str(path)!r}: no such folder")
-    for candidate in (path, *sorted(path.glob("checkpoint_*"), reverse=True)):
-        if (candidate / FOLDER / "card.json").is_file():
-            return candidate / FOLDER
-    raise CheckpointError(
-        f"checkpoint must hold {FOLDER}/card.json, got {str(path)!r}: not a checkpoint of "
-        "rllib_ez, or one that was never finished"
-    )

@@ -16,7 +16,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cli.main import app
-from rllib_ez.core.agent_card import FOLDER, AgentCard, write_agent
+from rllib_ez.core.agent_card import AgentCard, write_agent
+from rllib_ez.core.agent_folder import FOLDER
 from rllib_ez.core.config import ModelConfig, SearchConfig
 from rllib_ez.core.networks import EfficientZeroModel
 

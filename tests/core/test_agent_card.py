@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from rllib_ez.core.agent_card import AgentCard, find_agent, read_agent, write_agent
+from rllib_ez.core.agent_card import AgentCard, read_agent, write_agent
+from rllib_ez.core.agent_folder import find_agent
 from rllib_ez.core.config import ModelConfig, SearchConfig
 from rllib_ez.errors import CheckpointError
 
