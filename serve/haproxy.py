@@ -18,6 +18,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+MARK = "# mended by serve/haproxy.py\n"
 REFUSED = 78  # EX_CONFIG
 TOO_LARGE = "body_too_large"
 # What HAProxy itself answers; an answer of a replica is passed on as it is.
@@ -75,7 +76,7 @@ def mended_config(text: str, *, host: str, max_body_bytes: int) -> str:
         UnknownConfiguration: a line to mend is not there, or for a service on loopback something
             would still listen elsewhere.
     """
-    if "# mended" in text:
+    if text.startswith(MARK):
         check_listeners(text, host)
         return text
     metrics_host = "*" if host in ("0.0.0.0", "::") else host
@@ -83,13 +84,13 @@ def mended_config(text: str, *, host: str, max_body_bytes: int) -> str:
         (r"^( *stats socket .*) mode 666 ", r"\1 mode 600 "),
         (r"^( *)errorfile 502 .*\n *errorfile 503 .*\n *errorfile 504 .*\n", answers()),
         (r"^(frontend prometheus\n +bind ):(\d+)$", rf"\g<1>{metrics_host}:\2"),
-        (r"^(frontend http_frontend\n +bind .*\n)", rf"\1{body_rules(max_body_bytes)}"),
+        (r"^(frontend http_frontend\n +bind .*\n)", rf"\1{door_rules(max_body_bytes)}"),
         (r"^(backend default_backend\n).*\n", rf"\1{nothing_deployed()}"),
         (r"^(listen stats\n +bind )\*:(\d+)$", r"\g<1>127.0.0.1:\2"),
     ):
         text = mended_once(text, pattern, new)
     check_listeners(text, host)
-    return "# mended by serve/haproxy.py\n" + text
+    return MARK + text
 
 
 def mended_once(text: str, pattern: str, new: str) -> str:
@@ -117,7 +118,7 @@ def nothing_deployed() -> str:
     return replacement([f"http-request return status 503 {body} hdr Retry-After 1"])
 
 
-def body_rules(max_body_bytes: int) -> str:
+def door_rules(max_body_bytes: int) -> str:
     """Lines for the section of the service.
 
     A replica reads ahead without a limit, to learn of a client that leaves. A body whose length
@@ -131,6 +132,10 @@ def body_rules(max_body_bytes: int) -> str:
         "http-request del-header x-request-disconnect-disabled",
         "http-request set-header x-request-disconnect-disabled ?1 "
         "if { req.hdr(transfer-encoding) -m found }",
+        # Serve's own proxy stands in for replicas; it knows no path once the application goes.
+        f"http-response return status 503 {json_body(*ANSWERS[503])} hdr Retry-After 1 "
+        "if { status 404 } { srv_name -m beg SERVE_PROXY_ACTOR } "
+        "{ res.hdr(content-type) -m beg text/plain }",
     ]
     return replacement(lines)
 
