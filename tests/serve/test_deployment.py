@@ -250,12 +250,21 @@ def test_sigterm_answers_what_waits_and_leaves_nothing_behind(served: Served):
     processes = served.processes()
     with ThreadPoolExecutor(6) as pool:
         waiting = [pool.submit(search_for_long, served) for _ in range(6)]
-        time.sleep(0.3)
-        assert not all(one.done() for one in waiting)
+        wait_until(lambda: queued(served) + 64 * sum(one.done() for one in waiting) >= 5 * 64)
         served.process.send_signal(signal.SIGTERM)
         assert [one.result() for one in waiting] == [64] * 6
     assert served.process.wait(60) == 0
     wait_until(lambda: not any(p.is_running() and p.status() != "zombie" for p in processes))
+
+
+def queued(served: Served) -> float:
+    """Observations that wait."""
+    request = urllib.request.Request(
+        f"{served.url}/metrics", headers={"Authorization": f"Bearer {CLIENT}"}
+    )
+    with urllib.request.urlopen(request, timeout=10) as reply:
+        lines = reply.read().decode().splitlines()
+    return float(next(line for line in lines if line.startswith("ez_queued")).split()[1])
 
 
 def search_for_long(served: Served) -> int:
