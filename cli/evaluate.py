@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from rich.console import Console
@@ -12,14 +13,24 @@ from rich.console import Console
 from cli.errors import one_line
 
 if TYPE_CHECKING:
+    from cli.evaluation import Player
+    from cli.remote import RemoteAgent
+    from rllib_ez.agent import Agent
+    from rllib_ez.core.agent_card import AgentCard
     from rllib_ez.envs import EpisodeResult
 
 CHECKPOINT = typer.Argument(help="A checkpoint, or a run (then its newest).", show_default=False)
+SERVED = "Action service"  # the panel of `--help` for its options
+
+
+def served(text: str) -> Any:
+    """An option that goes with --url."""
+    return typer.Option(help=text, rich_help_panel=SERVED)
 
 
 @one_line
 def evaluate(
-    checkpoint: Annotated[Path, CHECKPOINT],
+    checkpoint: Annotated[Path | None, CHECKPOINT] = None,
     episodes: Annotated[int, typer.Option(help="How many to play.")] = 20,
     seed: Annotated[
         int | None, typer.Option(help="Of the episodes; the run's own if not given.")
@@ -27,7 +38,19 @@ def evaluate(
     simulations: Annotated[
         int | None, typer.Option(help="Of each search; as in the run if not given.")
     ] = None,
+    env: Annotated[
+        str | None, typer.Option(help="Another environment with the same spaces.")
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    url: Annotated[
+        str | None, served("Play by an action service in place of a checkpoint.")
+    ] = None,
+    model: Annotated[str | None, served("Of the service; its default if not given.")] = None,
+    token_file: Annotated[Path | None, served("Holds the token; EZ_TOKEN if not given.")] = None,
+    transport: Annotated[
+        str | None,
+        served("http (default: all games in one request), or frame by frame: session, websocket."),
+    ] = None,
     video: Annotated[
         Path | None, typer.Option(help="Also draw the first episode, as an animated .gif.")
     ] = None,
@@ -38,35 +61,103 @@ def evaluate(
     """Plays whole episodes greedily (searched, no noise) and tells every return.
 
     With the seed and number of episodes of the run, they are its own evaluation's episodes.
+    By an action service (--url) they are the same games, action for action.
     """
-    from cli.evaluation import Evaluator, load_agent, mean_return
-    from cli.video import check_video_path, record_episode
+    from cli.evaluation import Evaluator, placed_in
+    from cli.video import check_video_path
 
-    console = Console(stderr=True, highlight=False)
     if video is not None:
         check_video_path(video)
-    agent = load_agent(checkpoint, num_simulations=simulations, device=device)
-    with Evaluator(agent.card, episodes, seed=seed) as evaluator, console.status("") as line:
-        played = evaluator.play(
-            agent, on_episode=lambda n: line.update(f"{n} of {episodes} episodes")
-        )
-        first = evaluator.seeds[0]
-    if video is not None:
-        shown = record_episode(agent, first, video)
-        console.print(f"video of a game with return {shown.score:g}: {video}", soft_wrap=True)
+    service: dict[str, Any] = {"model": model, "token_file": token_file, "transport": transport}
+    check_choice(checkpoint, url, device=device, service=service)
+    console = Console(stderr=True, highlight=False)
+    with ExitStack() as stack:
+        if checkpoint is not None:
+            player: Player = loaded(checkpoint, simulations, device)
+        else:
+            player = stack.enter_context(connected(str(url), simulations, **service))
+        player.card = placed_in(player.card, env)
+        with Evaluator(player.card, episodes, seed=seed) as evaluator, console.status("") as line:
+            played = evaluator.play(
+                player, on_episode=lambda n: line.update(f"{n} of {episodes} episodes")
+            )
+        if video is not None:
+            draw(player, evaluator.seeds[0], video, console=console)
     if as_json:
-        report = {
-            "env": agent.card.env,
-            "episodes": len(played),
-            "return_mean": mean_return(played),
-            "returns": [episode.score for episode in played],
-            "lengths": [episode.length for episode in played],
-            "num_simulations": agent.card.search.num_simulations,
-            "trained_env_steps": agent.card.num_env_steps,
-        }
-        print(json.dumps(report), flush=True)
+        print(json.dumps(report(player.card, played)), flush=True)
     else:
-        tell(agent.card.env, played)
+        tell(player.card.env, played)
+
+
+def check_choice(
+    checkpoint: Path | None, url: str | None, *, device: str, service: dict[str, Any]
+) -> None:
+    """Raises SettingError unless there is one agent, with options that mean something for it."""
+    from rllib_ez.errors import SettingError
+
+    if (checkpoint is None) == (url is None):
+        given = "neither" if url is None else "both"
+        raise SettingError(f"exactly one of CHECKPOINT and --url must be given, got {given}")
+    if url is None:
+        for name, value in service.items():
+            if value is not None:
+                raise SettingError(
+                    f"{name.replace('_', '-')} must come with --url, got {str(value)!r} for a "
+                    "checkpoint"
+                )
+    elif device != "cpu":
+        raise SettingError(f"device must be left to the service of --url, got {device!r}")
+
+
+def loaded(checkpoint: Path, simulations: int | None, device: str) -> Agent:
+    """The agent of a checkpoint."""
+    from cli.evaluation import load_agent
+
+    return load_agent(checkpoint, num_simulations=simulations, device=device)
+
+
+def connected(
+    url: str,
+    simulations: int | None,
+    *,
+    model: str | None,
+    token_file: Path | None,
+    transport: str | None,
+) -> RemoteAgent:
+    """The agent of a service."""
+    from cli.remote import RemoteAgent, read_token
+
+    return RemoteAgent(
+        url,
+        model=model,
+        token=read_token(token_file),
+        transport=transport or "http",
+        num_simulations=simulations,
+    )
+
+
+def draw(player: Player, seed: int, path: Path, *, console: Console) -> None:
+    """Plays the episode with this seed once more, into a GIF."""
+    from cli.video import record_episode
+
+    # It needs no more than a card and a policy, which a RemoteAgent has as well.
+    shown = record_episode(cast("Agent", player), seed, path)
+    console.print(f"video of a game with return {shown.score:g}: {path}", soft_wrap=True)
+
+
+def report(card: AgentCard, played: list[EpisodeResult]) -> dict[str, Any]:
+    """What --json prints."""
+    from cli.evaluation import mean_return
+
+    return {
+        "env": card.env,
+        "episodes": len(played),
+        "return_mean": mean_return(played),
+        "returns": [episode.score for episode in played],
+        "lengths": [episode.length for episode in played],
+        "num_simulations": card.search.num_simulations,
+        "trained_env_steps": card.num_env_steps,
+    }
 
 
 def tell(env: str, played: list[EpisodeResult]) -> None:

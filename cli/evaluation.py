@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
+from typing import Any, Protocol
 
+import numpy as np
 import torch
 
 from cli.threads import default_threads
@@ -17,10 +20,21 @@ from rllib_ez.envs import (
     MAX_EVALUATION_ENVS,
     EpisodeResult,
     VectorEnv,
+    describe,
     make_env,
     play_episodes,
 )
 from rllib_ez.errors import EnvironmentSpecError, SettingError
+
+
+class Player(Protocol):
+    """Who can play episodes: an `Agent`, or one behind a service."""
+
+    card: AgentCard
+
+    def policy(self, stacks: np.ndarray, seeds: np.ndarray, steps: np.ndarray) -> np.ndarray:
+        """Actions [B] for stacks [B, L, *frame], episode seeds [B] and steps so far [B]."""
+        ...
 
 
 def load_agent(
@@ -37,6 +51,14 @@ def load_agent(
     agent = Agent.load(checkpoint, num_simulations=num_simulations, device=device)
     torch.set_num_threads(default_threads(agent.card.model.network))
     return agent
+
+
+def placed_in(card: AgentCard, env: str | None) -> AgentCard:
+    """The card with another environment; None: its own. Spaces are compared when it is made."""
+    if env is None or env == card.env:
+        return card
+    sizes: dict[str, Any] = {} if describe(env).is_atari else {"frame_size": 96, "grayscale": False}
+    return replace(card, env=env, env_config={}, **sizes)
 
 
 def make_evaluation_env(card: AgentCard, num_envs: int, *, render: bool = False) -> VectorEnv:
@@ -88,7 +110,7 @@ class Evaluator:
 
     def play(
         self,
-        agent: Agent,
+        agent: Player,
         *,
         on_episode: Callable[[int], None] | None = None,
         on_step: Callable[[], None] | None = None,

@@ -1,13 +1,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from cli.remote import RemoteAgent
+from rllib_ez.errors import EfficientZeroError, SettingError
+from tests.serve.test_remote_evaluation import served, written_agent
+
 from .conftest import ez
+
+TOKEN = "a-secret-of-a-service"
 
 
 def evaluated(checkpoint: Path, *args: str) -> dict[str, Any]:
@@ -69,3 +77,106 @@ def test_play_opens_a_window_where_there_is_a_display(
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
     result = ez("play", str(checkpoint))
     assert (result.exit_code, "returns" in result.stdout) == (0, True)
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    """A checkpoint, and the URL of a service that has it and wants a token."""
+    folder = tmp_path_factory.mktemp("served")
+    checkpoint = written_agent(folder / "checkpoint", "CartPole-v1")
+    (folder / "tokens").write_text(f"client {TOKEN}\n")
+    with served({"cart": checkpoint}, token_file=str(folder / "tokens")) as url:
+        yield checkpoint, url
+
+
+@pytest.fixture
+def secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The service's token, where a shell would have it."""
+    monkeypatch.setenv("EZ_TOKEN", TOKEN)
+
+
+@pytest.mark.usefixtures("secret")
+@pytest.mark.parametrize("args", [[], ["--seed", "5"], ["--simulations", "2"]], ids=str)
+@pytest.mark.parametrize("transport", ["http", "session", "websocket"])
+def test_a_service_is_reported_of_as_its_checkpoint(
+    service: tuple[Path, str], transport: str, args: list[str]
+):
+    checkpoint, url = service
+    remote = ["--url", url, "--transport", transport, "--json", "--episodes", "3", *args]
+    result = ez("evaluate", *remote)
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout) == evaluated(checkpoint, "--episodes", "3", *args)
+
+
+@pytest.mark.usefixtures("secret")
+def test_a_services_agent_can_play_another_environment_and_be_drawn(
+    service: tuple[Path, str], tmp_path: Path
+):
+    args = ["--env", "CartPole-v0", "--episodes", "1", "--video", str(tmp_path / "a.gif")]
+    result = ez("evaluate", "--url", service[1], "--model", "cart", *args)
+    assert (result.exit_code, "CartPole-v0: mean return" in result.stdout) == (0, True)
+    assert (tmp_path / "a.gif").is_file()
+
+
+def test_a_token_can_stand_in_a_file(service: tuple[Path, str], tmp_path: Path):
+    token = tmp_path / "token"
+    token.write_text(f"{TOKEN}\n")
+    args = ["--url", service[1], "--token-file", str(token), "--episodes", "1"]
+    assert ez("evaluate", *args).exit_code == 0
+    token.write_text("\n")
+    assert "token-file must hold one token" in ez("evaluate", *args).stderr
+
+
+@pytest.mark.usefixtures("secret")
+@pytest.mark.parametrize(
+    ("args", "text"),
+    [
+        (["--model", "horse"], "the service refused: model must"),
+        (["--env", "Acrobot-v1"], "must have frames (4,) and 2 actions as in training"),
+        (["--transport", "pigeon"], "transport must be one of"),
+        (["--device", "cuda"], "device must be left to the service"),
+        (["--simulations", "100000"], "simulations must be 1 .. 400"),
+    ],
+)
+def test_what_a_service_cannot_do_is_told(service: tuple[Path, str], args: list[str], text: str):
+    result = ez("evaluate", "--url", service[1], *args)
+    assert (result.exit_code, text in result.stderr) == (2, True), result.stderr
+
+
+def test_without_its_token_a_service_plays_nothing(service: tuple[Path, str]):
+    result = ez("evaluate", "--url", service[1])
+    assert (result.exit_code, "the service refused" in result.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("args", "text"),
+    [
+        ([], "exactly one of CHECKPOINT and --url must be given, got neither"),
+        (["somewhere", "--url", "http://there"], "must be given, got both"),
+        (["somewhere", "--transport", "http"], "transport must come with --url"),
+        (["--url", "there:8000"], "url must start with http:// or https://, got 'there:8000'"),
+    ],
+)
+def test_who_plays_must_be_clear(args: list[str], text: str):
+    result = ez("evaluate", *args)
+    assert (result.exit_code, text in result.stderr) == (2, True), result.stderr
+
+
+def test_another_environment_is_for_checkpoints_too(checkpoint: Path):
+    report = evaluated(checkpoint, "--episodes", "1", "--env", "CartPole-v0")
+    assert report["env"] == "CartPole-v0"
+
+
+def test_a_service_that_is_not_there_is_told_as_an_error():
+    with pytest.raises(EfficientZeroError, match="the service must answer, got ConnectError"):
+        RemoteAgent("http://127.0.0.1:9", retry_seconds=0)
+
+
+@pytest.mark.usefixtures("secret")
+def test_a_model_that_is_replaced_ends_its_evaluation(service: tuple[Path, str]):
+    nothing = np.zeros((1, 2, 4), np.float32), np.zeros(1, np.int64), np.zeros(1, np.int64)
+    with RemoteAgent(service[1]) as agent:
+        agent.policy(*nothing)
+        agent.version = 0  # as if it had been another when the evaluation began
+        with pytest.raises(SettingError, match="got version 1 after version 0"):
+            agent.policy(*nothing)
