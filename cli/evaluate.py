@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -140,8 +140,7 @@ def draw(player: Player, seed: int, path: Path, *, console: Console) -> None:
     """Plays the episode with this seed once more, into a GIF."""
     from cli.video import record_episode
 
-    # It needs no more than a card and a policy, which a RemoteAgent has as well.
-    shown = record_episode(cast("Agent", player), seed, path)
+    shown = record_episode(player, seed, path)
     console.print(f"video of a game with return {shown.score:g}: {path}", soft_wrap=True)
 
 

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cli.evaluation import make_evaluation_env
-from rllib_ez.agent import Agent
+from cli.evaluation import Player, make_evaluation_env
 from rllib_ez.envs import EpisodeResult, VectorEnv, play_episodes
 from rllib_ez.errors import EnvironmentSpecError, SettingError
 
@@ -27,7 +26,7 @@ def check_video_path(path: Path) -> None:
         raise SettingError(f"video must lie in a folder that exists, got {str(path)!r}")
 
 
-def record_episode(agent: Agent, seed: int, path: Path) -> EpisodeResult:
+def record_episode(agent: Player, seed: int, path: Path) -> EpisodeResult:
     """Plays the episode with this seed and writes it as an animated GIF."""
     check_video_path(path)
     pictures: list[np.ndarray] = []
@@ -36,7 +35,7 @@ def record_episode(agent: Agent, seed: int, path: Path) -> EpisodeResult:
     return result
 
 
-def play_shown(agent: Agent, seed: int, *, show: Callable[[np.ndarray], None]) -> EpisodeResult:
+def play_shown(agent: Player, seed: int, *, show: Callable[[np.ndarray], None]) -> EpisodeResult:
     """Plays one episode; `show` gets a picture [H, W, 3] u8 after each step."""
     env = make_evaluation_env(agent.card, 1, render=True)
 

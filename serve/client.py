@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import httpx
 import numpy.typing as npt
 
-from serve.client_async import AsyncActionClient, PlaySteps, SessionSteps
+from serve.client_async import AsyncActionClient
+from serve.conversation import PlaySteps, SessionSteps
 from serve.remote_agent import ActOptions, Ask, Caller, Dial, Pause, Say, SearchOptions, Steps
 from serve.wire import (
     ActionReply,

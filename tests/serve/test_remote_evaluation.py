@@ -294,6 +294,6 @@ def test_a_handshake_that_is_refused_without_a_reason_is_tried_again():
 
 
 def test_play_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("serve.client_async.find_spec", lambda name: None)
+    monkeypatch.setattr("serve.conversation.find_spec", lambda name: None)
     with client_of(Fake()) as client, pytest.raises(ImportError, match="pip install websockets"):
         client.play()
