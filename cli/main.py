@@ -1,4 +1,4 @@
-"""The `ez` command: train, evaluate, play, profile, episodes, export, serve, bench, info."""
+"""The `ez` command: train, evaluate, play, profile, episodes, export, serve, loadtest, bench, info."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from cli.episodes import episodes
 from cli.evaluate import evaluate
 from cli.export import export
 from cli.info import info
+from cli.loadtest import EXAMPLES as LOADTEST_EXAMPLES
+from cli.loadtest import loadtest
 from cli.play import play
 from cli.profile import profile
 from cli.serve import EXAMPLES as SERVE_EXAMPLES
@@ -51,6 +53,7 @@ app.command()(profile)
 app.command()(episodes)
 app.command()(export)
 app.command(epilog=SERVE_EXAMPLES)(serve)
+app.command(epilog=LOADTEST_EXAMPLES)(loadtest)
 app.add_typer(bench, name="bench")
 app.command()(info)
 
