@@ -1,4 +1,4 @@
-"""The `ez` command: train, evaluate, play, profile, episodes, export, serve, loadtest, bench, info."""
+"""The `ez` command, put together from one file a command."""
 
 from __future__ import annotations
 

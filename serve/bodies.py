@@ -12,11 +12,15 @@ from pydantic import ValidationError
 
 from rllib_ez.core.agent_card import AgentCard
 from serve.errors import BadRequest, Unprocessable, UnsupportedMedia
-from serve.query import expected_of
-from serve.schema import ActRequest
+from serve.query import expected_of, invalid, shortened
+from serve.schema import TAGS, ActRequest
 
 JSON, MSGPACK, RAW = "application/json", "application/msgpack", "application/octet-stream"
 LISTS = ("simulations", "seed", "legal_actions", "include")  # comma-separated in a query string
+# What a query string may hold beside raw bytes.
+OPTIONS = tuple(n for n in ActRequest.model_fields if n not in ("observation", "observations"))
+BATCH = "batch"  # `batch=true`: a list was meant, though it holds one
+MOST_PROBLEMS = 20  # told of one request
 
 
 def read_body(
@@ -41,15 +45,15 @@ def read_body(
         return from_raw(body, fields, card)
     if fields:
         raise Unprocessable(
-            f"fields must stand in the body, got {fields[0][0]!r} in the query string",
-            details={"fields": [fields[0][0]]},
+            f"fields must stand in the body, got {shortened(fields[0][0])!r} in the query string",
+            details={"fields": [shortened(fields[0][0])]},
         )
     if kind == JSON:
         return from_json(body)
     if kind in (MSGPACK, "application/x-msgpack"):
         return from_msgpack(body)
     raise UnsupportedMedia(
-        f"content type must be {JSON}, {MSGPACK} or {RAW}, got {kind or 'none'!r}"
+        f"content type must be {JSON}, {MSGPACK} or {RAW}, got {shortened(kind or 'none')!r}"
     )
 
 
@@ -66,7 +70,10 @@ def from_msgpack(body: bytes) -> ActRequest:
     try:
         entries = msgpack.unpackb(body, raw=False, strict_map_key=True, use_list=True)
     except Exception as error:  # msgpack raises several kinds, some of them bare ValueErrors
-        raise BadRequest(f"body must be msgpack, got {str(error)[:200]}") from error
+        why = f"{type(error).__name__} {shortened(error)}"
+        raise BadRequest(f"body must be msgpack, got {why}") from error
+    if not isinstance(entries, dict):
+        raise BadRequest(f"body must be a map of fields, got {type(entries).__name__}")
     return from_entries(entries)
 
 
@@ -99,17 +106,16 @@ def from_raw(body: bytes, query: list[tuple[str, str]], card: AgentCard) -> ActR
             },
         )
     array = np.frombuffer(body, dtype).astype(card.frame_dtype, copy=False).reshape(shape)
-    options = from_entries(read_query(query))
-    if shape == frame:
-        return options.model_copy(update={"observation": array})
-    if shape[0] == 1 and not is_listed(query):
-        return options.model_copy(update={"observation": array[0]})
-    return options.model_copy(update={"observations": array})
-
-
-def is_listed(query: list[tuple[str, str]]) -> bool:
-    """Whether a batch was meant, though it holds one: `batch=true`."""
-    return ("batch", "true") in query
+    entries = read_query(query)
+    is_batch = entries.pop(BATCH, False) or (shape != frame and shape[0] > 1)
+    if not is_batch:
+        one = array if shape == frame else array[0]
+        return from_entries(entries).model_copy(update={"observation": one})
+    many = array[None] if shape == frame else array
+    legal = entries.get("legal_actions")
+    if len(many) == 1 and legal and not isinstance(legal[0], list):
+        entries["legal_actions"] = [legal]  # one row has no ; that would tell
+    return from_entries(entries).model_copy(update={"observations": many})
 
 
 def read_query(query: list[tuple[str, str]]) -> dict[str, Any]:
@@ -120,14 +126,15 @@ def read_query(query: list[tuple[str, str]]) -> dict[str, Any]:
     """
     entries: dict[str, Any] = {}
     for name, text in query:
-        if name in entries or (name not in ActRequest.model_fields and name != "batch"):
+        if name in entries or name not in (*OPTIONS, BATCH):
             raise Unprocessable(
-                f"a query parameter must be one of {sorted(ActRequest.model_fields)}, each once, "
-                f"got {name!r}",
-                details={"fields": [name]},
+                f"a query parameter must be one of {', '.join((*OPTIONS, BATCH))}, each once, got "
+                f"{shortened(name)!r}",
+                details={"fields": [shortened(name)]},
             )
         entries[name] = typed(name, text)
-    entries.pop("batch", None)
+    if not isinstance(entries.get(BATCH, False), bool):
+        raise invalid(BATCH, "be true or false", entries[BATCH])
     return entries
 
 
@@ -154,17 +161,32 @@ def literal(text: str) -> Any:
 
 def refused(error: ValidationError) -> Unprocessable | BadRequest:
     """Pydantic's findings in our words."""
+    count = error.error_count()
+    if count > 50 * MOST_PROBLEMS:  # each would take far more memory than it took in the body
+        return Unprocessable(f"body must be an object of known fields, got {count} wrong ones")
     found = error.errors(include_url=False, include_context=False, include_input=False)
-    if any(item["type"] in ("json_invalid", "model_type") for item in found):
-        message = f"body must be an object of known fields, got {found[0]['msg']}"
-        return BadRequest(message)
+    for item in found:
+        if not item["loc"]:  # no JSON, or no object
+            message = shortened(item["msg"])
+            return BadRequest(f"body must be an object of known fields, got: {message}")
     problems = [
-        {"field": ".".join(str(part) for part in item["loc"]), "problem": item["msg"]}
-        for item in found[:20]
+        {"field": field_of(item["loc"]), "problem": rule_of(item)} for item in found[:MOST_PROBLEMS]
     ]
-    first = problems[0]
-    rest = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    first, rest = problems[0], f" (and {count - 1} more)" if count > 1 else ""
     return Unprocessable(
-        f"{first['field']}: {first['problem']}{rest}",
+        f"{first['field']} {first['problem']}{rest}",
         details={"fields": [p["field"] for p in problems], "problems": problems},
     )
+
+
+def field_of(place: tuple[int | str, ...]) -> str:
+    """Where in the body, without pydantic's names for the forms that a field may have."""
+    known = (*place[:1], *(part for part in place[1:] if part not in TAGS))
+    return ".".join(shortened(part) for part in known)
+
+
+def rule_of(item: Any) -> str:
+    """What the field must be."""
+    if item["type"] == "extra_forbidden":
+        return "is not a field that is known here"
+    return shortened(item["msg"]).replace("Input should be", "must be")

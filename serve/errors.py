@@ -8,7 +8,8 @@ ServiceError
 ├── Forbidden            403   a client's token where an admin's is needed
 ├── NotFound             404   no such model (`model_not_found`), or no such path
 ├── DeadlineExceeded     408   `deadline_ms` has passed
-├── Conflict             409   `session_lost`; `model_changed`: another space than before
+├── Conflict             409   `session_lost`; `model_changed`: another space than before;
+│                              `conflict`: there is no version to go back to
 ├── BodyTooLarge         413   more bytes than the service reads
 ├── UnsupportedMedia     415   a content type, or an encoding, that is not understood
 ├── Unprocessable        422   a field (`invalid_request`) or an observation (`invalid_observation`)
@@ -19,6 +20,7 @@ ServiceError
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 
@@ -39,7 +41,7 @@ class ServiceError(Exception):
         super().__init__(message)
         self.code = code or self.code
         self.details = details or {}
-        self.retry_after = retry_after  # seconds
+        self.retry_after = retry_after  # seconds; of 429 and 503, 1 if None
 
     def body(self, request_id: str) -> dict[str, Any]:
         """What is sent."""
@@ -55,8 +57,10 @@ class ServiceError(Exception):
         """Headers that go with it."""
         if self.status == 401:
             return {"WWW-Authenticate": "Bearer"}
-        if self.retry_after is not None:
-            return {"Retry-After": str(max(1, round(self.retry_after + 0.5)))}
+        if self.status in (429, 503):
+            return {"Retry-After": str(max(1, math.ceil(self.retry_after or 0)))}
+        if self.status == 413:  # else what follows of the body is read, to find the next request
+            return {"Connection": "close"}
         return {}
 
 

@@ -6,20 +6,25 @@ as the rest of a request.
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 import time
 
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocketDisconnect
 
 from rllib_ez.errors import EfficientZeroError
 from serve.errors import (
+    BadRequest,
     BodyTooLarge,
-    Conflict,
     Internal,
     NotFound,
+    NotReady,
     ServiceError,
     Unprocessable,
     UnsupportedMedia,
@@ -27,8 +32,10 @@ from serve.errors import (
 from serve.logs import log
 from serve.service import Service
 
-OPEN = ("/healthz", "/readyz", "/v2/health/", "/docs", "/openapi.json", "/favicon.ico")
+OPEN = ("/healthz", "/readyz", "/docs", "/openapi.json", "/favicon.ico")  # and /v2/health/
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9_.-]{1,64}")
+THEIRS: dict[int, type[ServiceError]] = {404: NotFound, 422: Unprocessable, 503: NotReady}
+LONGEST_NUMBER = 18  # digits of a Content-Length; Python refuses to read thousands
 
 
 class Guard:
@@ -66,17 +73,19 @@ class Guard:
             self._check(scope, headers)
         except ServiceError as error:
             await receive()  # websocket.connect
-            code = 4000 + error.status
-            return await send({"type": "websocket.close", "code": code, "reason": error.code})
-        await self._app(scope, receive, send)
+            return await turn_away(error, scope, send)
+        try:
+            await self._app(scope, receive, send)
+        except WebSocketDisconnect:  # gone before it was told anything
+            return
+        except Exception as error:  # logged; the server closes the connection
+            told_of(error, scope["state"]["request_id"])
 
     def _check(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
-        path = scope["path"]
-        if path.startswith(OPEN) and (path in OPEN or path.startswith("/v2/health/")):
+        """Known clients only; what is an admin's, the admin's own routes ask for."""
+        if is_open(scope["path"]):
             return
-        self._service.tokens.check(
-            headers.get(b"authorization"), admin=is_admin_path(path, scope.get("method", "GET"))
-        )
+        self._service.tokens.check(headers.get(b"authorization"), admin=False)
         encoding = headers.get(b"content-encoding", b"identity")
         if encoding.strip().lower() not in (b"identity", b""):
             raise UnsupportedMedia(
@@ -123,13 +132,10 @@ class Sent:
 def error_response(error: Exception, scope: Scope) -> Response:
     """What a client is told, in the schema of its path; the cause of ours goes to the log."""
     request_id = scope["state"]["request_id"]
-    told = told_of(error)
-    if isinstance(told, Internal):
-        cause = error.__cause__ or error
-        log.error("failed", exc_info=cause, extra={"fields": {"request_id": request_id}})
+    told = told_of(error, request_id)
     body = told.body(request_id)
-    if scope["path"].startswith("/v2"):  # the Open Inference Protocol's own form
-        body = {"error": str(told)}
+    if scope["path"] == "/v2" or scope["path"].startswith("/v2/"):
+        body = {"error": str(told)}  # the Open Inference Protocol's own form
     headers = (
         {**(getattr(error, "headers", None) or {}), **told.headers()}
         if isinstance(error, HTTPException)
@@ -138,9 +144,21 @@ def error_response(error: Exception, scope: Scope) -> Response:
     return JSONResponse(body, told.status, headers)
 
 
-def is_admin_path(path: str, method: str) -> bool:
-    """Whether it changes what is served."""
-    return path.endswith(("/load", "/unload", "/rollback")) or method == "DELETE"
+def is_open(path: str) -> bool:
+    """Whether it answers everybody."""
+    return path in OPEN or path.startswith("/v2/health/")
+
+
+async def turn_away(error: Exception, scope: Scope, send: Send) -> None:
+    """Tells a new WebSocket what is wrong, and closes it.
+
+    It is accepted first: one that is refused is told a bare 403, whatever the code.
+    """
+    request_id = scope["state"]["request_id"]
+    told = told_of(error, request_id)
+    await send({"type": "websocket.accept"})
+    await send({"type": "websocket.send", "text": json.dumps(told.body(request_id))})
+    await send({"type": "websocket.close", "code": 4000 + told.status, "reason": told.code})
 
 
 def read_request_id(given: bytes | None) -> str:
@@ -152,7 +170,9 @@ def read_request_id(given: bytes | None) -> str:
 
 def check_length(given: bytes | None, limit: int) -> None:
     """Refuses a body that says itself that it is too large."""
-    if given is not None and given.isdigit() and int(given) > limit:
+    if given is None or not given.isdigit():  # the server refuses what is no number
+        return
+    if len(given) > LONGEST_NUMBER or int(given) > limit:
         raise too_large(limit)
 
 
@@ -176,8 +196,17 @@ def too_large(limit: int) -> BodyTooLarge:
     return BodyTooLarge(f"a body must have at most {limit} bytes", details={"limit": limit})
 
 
-def told_of(error: Exception) -> ServiceError:
-    """What a client is told of an error: its text where it is the client's to mend."""
+def told_of(error: Exception, request_id: str) -> ServiceError:
+    """What a client is told of an error; the cause of ours goes to the log."""
+    told = in_our_words(error)
+    if isinstance(told, Internal):
+        cause = error.__cause__ or error
+        log.error("failed", exc_info=cause, extra={"fields": {"request_id": request_id}})
+    return told
+
+
+def in_our_words(error: Exception) -> ServiceError:
+    """An error's text where it is the client's to mend."""
     if isinstance(error, ServiceError):
         return error
     if isinstance(error, HTTPException):  # of the router: no such path, or method
@@ -185,7 +214,12 @@ def told_of(error: Exception) -> ServiceError:
         told.status = error.status_code
         told.code = {404: "not_found", 405: "method_not_allowed"}.get(told.status, "bad_request")
         return told
-    if isinstance(error, EfficientZeroError):
-        kinds = {404: NotFound, 422: Unprocessable}
-        return kinds.get(error.http_status, Conflict)(str(error))
+    if isinstance(error, RequestValidationError):  # of FastAPI
+        found = error.errors()[0]
+        field = ".".join(str(part) for part in found["loc"])
+        return Unprocessable(f"{field}: {found['msg']}", details={"fields": [field]})
+    if isinstance(error, ClientDisconnect):
+        return BadRequest("the body must be whole, and its client has left")
+    if isinstance(error, EfficientZeroError) and error.http_status in THEIRS:
+        return THEIRS[error.http_status](str(error))
     return Internal("something failed here; the service's log tells more under this request_id")

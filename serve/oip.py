@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from serve.bodies import refused
 from serve.errors import BadRequest
+from serve.query import plain_numbers, shortened
+from serve.schema import STRICT
 
 DTYPES = {
     "BOOL": np.bool_,
@@ -26,38 +29,67 @@ DTYPES = {
     "FP32": np.float32,
 }
 HEADER_LENGTH = "inference-header-content-length"
+_LENGTH = re.compile(r"[0-9]{1,18}")
+Name = Annotated[str, Field(max_length=128)]
+
+
+class InputParameters(BaseModel):
+    """Of one input."""
+
+    model_config = STRICT
+
+    binary_data_size: Annotated[int, Field(ge=0, description="bytes after the JSON")] | None = None
 
 
 class TensorIn(BaseModel):
-    """One input."""
+    """One input: observation, seed [n], simulations [n], or legal_actions [n, A] (a mask)."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = STRICT
 
-    name: str
-    datatype: str
-    shape: list[int] = Field(max_length=8)
-    data: list[Any] | None = None
-    parameters: dict[str, Any] = Field(default_factory=dict)
+    name: Name
+    datatype: str = Field(max_length=16)
+    shape: list[Annotated[int, Field(ge=0, lt=2**31)]] = Field(max_length=8)
+    data: list[Any] | None = Field(None, description="flat or nested, in C order")
+    parameters: InputParameters = InputParameters()
+
+
+class OutputParameters(BaseModel):
+    """Of one output."""
+
+    model_config = STRICT
+
+    binary_data: bool | None = None
 
 
 class OutputWanted(BaseModel):
-    """One output that is asked for."""
+    """One output that is asked for: action, value, policy, visits, or q."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = STRICT
 
-    name: str
-    parameters: dict[str, Any] = Field(default_factory=dict)
+    name: Name
+    parameters: OutputParameters = OutputParameters()
+
+
+class InferParameters(BaseModel):
+    """How to search; no sequences and no priorities."""
+
+    model_config = STRICT
+
+    binary_data_output: Annotated[bool, Field(description="outputs as bytes, too")] = False
+    deterministic: bool | None = None
+    temperature: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] | None = None
+    deadline_ms: Annotated[float, Field(gt=0, le=3.6e6, allow_inf_nan=False)] | None = None
 
 
 class InferRequest(BaseModel):
     """The JSON part of an inference request."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = STRICT
 
-    id: str = ""
+    id: str = Field("", max_length=256, description="comes back")
     inputs: list[TensorIn] = Field(max_length=16)
     outputs: list[OutputWanted] = Field(default_factory=list, max_length=16)
-    parameters: dict[str, Any] = Field(default_factory=dict)
+    parameters: InferParameters = InferParameters()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +99,8 @@ class Inference:
     id: str
     inputs: dict[str, np.ndarray]
     wanted: dict[str, bool]  # name: as bytes; empty: the default outputs
-    parameters: dict[str, Any]
-
-    @property
-    def is_binary(self) -> bool:
-        """Whether outputs that are not named are wanted as bytes."""
-        return bool(self.parameters.get("binary_data_output", False))
+    is_binary: bool  # outputs that are not named are wanted as bytes
+    options: dict[str, Any]  # of `ActRequest`
 
 
 def read_inference(body: bytes, header_length: str | None) -> Inference:
@@ -88,10 +116,10 @@ def read_inference(body: bytes, header_length: str | None) -> Inference:
     """
     head, tail = body, b""
     if header_length is not None:
-        if not header_length.isdigit() or int(header_length) > len(body):
+        if not _LENGTH.fullmatch(header_length) or int(header_length) > len(body):
             raise BadRequest(
                 f"{HEADER_LENGTH} must be 0 .. {len(body)}, the body's length, got "
-                f"{header_length[:40]!r}"
+                f"{shortened(header_length)!r}"
             )
         head, tail = body[: int(header_length)], body[int(header_length) :]
     try:
@@ -105,9 +133,11 @@ def read_inference(body: bytes, header_length: str | None) -> Inference:
         inputs[tensor.name], tail = read_tensor(tensor, tail)
     if tail:
         raise BadRequest(f"the body must end with its last tensor, got {len(tail)} bytes more")
-    binary = bool(request.parameters.get("binary_data_output", False))
-    wanted = {w.name: bool(w.parameters.get("binary_data", binary)) for w in request.outputs}
-    return Inference(request.id, inputs, wanted, request.parameters)
+    options = request.parameters.model_dump(exclude_none=True)
+    binary = options.pop("binary_data_output")
+    asked = {output.name: output.parameters.binary_data for output in request.outputs}
+    wanted = {name: binary if own is None else own for name, own in asked.items()}
+    return Inference(request.id, inputs, wanted, binary, options)
 
 
 def read_tensor(tensor: TensorIn, tail: bytes) -> tuple[np.ndarray, bytes]:
@@ -122,11 +152,9 @@ def read_tensor(tensor: TensorIn, tail: bytes) -> tuple[np.ndarray, bytes]:
             f"datatype of {tensor.name!r} must be one of {', '.join(DTYPES)}, got "
             f"{tensor.datatype!r}"
         )
-    if any(size < 0 for size in tensor.shape):
-        raise BadRequest(f"shape of {tensor.name!r} must be >= 0, got {tensor.shape}")
     dtype = np.dtype(kind).newbyteorder("<")
     count = math.prod(tensor.shape)
-    size = tensor.parameters.get("binary_data_size")
+    size = tensor.parameters.binary_data_size
     if size is None:
         return from_list(tensor, dtype, count), tail
     if tensor.data is not None:
@@ -134,31 +162,39 @@ def read_tensor(tensor: TensorIn, tail: bytes) -> tuple[np.ndarray, bytes]:
     if size != count * dtype.itemsize or size > len(tail):
         raise BadRequest(
             f"binary_data_size of {tensor.name!r} must be {count * dtype.itemsize} for "
-            f"{tensor.datatype} of shape {tensor.shape}, and in the body, got {size} and "
-            f"{len(tail)} bytes"
+            f"{tensor.datatype} of shape {tensor.shape}, and in the body, got {shortened(size)} "
+            f"and {len(tail)} bytes"
         )
-    array = np.frombuffer(tail[:size], dtype).reshape(tensor.shape)
-    return array.astype(kind, copy=False), tail[size:]
+    return shaped(np.frombuffer(tail[:size], dtype), tensor).astype(kind, copy=False), tail[size:]
+
+
+def shaped(array: np.ndarray, tensor: TensorIn) -> np.ndarray:
+    """In the tensor's shape; empty tensors may have one that numpy refuses."""
+    try:
+        return array.reshape(tensor.shape)
+    except ValueError as error:
+        raise BadRequest(f"shape of {tensor.name!r} must hold together, got {error}") from error
 
 
 def from_list(tensor: TensorIn, dtype: np.dtype, count: int) -> np.ndarray:
     """Data in JSON, flat or nested."""
     try:
-        array = np.asarray(tensor.data if tensor.data is not None else [])
+        array = plain_numbers(tensor.data if tensor.data is not None else [])
         if array.size != count:
-            raise ValueError(f"{array.size} numbers")
-        if array.dtype.kind not in "iufb":
-            raise ValueError(f"{array.dtype}")
+            raise ValueError(f"got {array.size} numbers")
+        if array.size and (array.dtype.kind == "b") != (dtype.kind == "b"):
+            raise ValueError(f"got {array.dtype}")
         if dtype.kind in "iu" and count:
             info = np.iinfo(dtype)
             if array.dtype.kind == "f" or not info.min <= array.min() <= array.max() <= info.max:
-                raise ValueError("numbers out of its range")
-        return array.reshape(tensor.shape).astype(dtype.newbyteorder("="))
-    except (ValueError, OverflowError, TypeError, RecursionError) as error:
+                raise ValueError("got numbers out of its range")
+    except ValueError as error:
         raise BadRequest(
-            f"data of {tensor.name!r} must be {count} numbers of {tensor.datatype}, got "
-            f"{str(error)[:200]}"
+            f"data of {tensor.name!r} must be {count} numbers of {tensor.datatype}: "
+            f"{shortened(error)}"
         ) from error
+    with np.errstate(over="ignore"):  # infinite then, which an observation may not be
+        return shaped(array, tensor).astype(dtype.newbyteorder("="))
 
 
 def written(head: dict[str, Any], outputs: dict[str, tuple[np.ndarray, bool]]) -> tuple[bytes, int]:

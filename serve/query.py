@@ -15,7 +15,7 @@ from rllib_ez.core.agent_card import AgentCard
 from serve.errors import Unprocessable
 from serve.schema import ActRequest, Array
 
-INCLUDABLE = ("policy", "visits", "value", "q", "principal_variation")
+LONGEST_ECHO = 80  # characters of a value that an error repeats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,48 +54,62 @@ def read_frames(request: ActRequest, card: AgentCard) -> np.ndarray:
             details={"fields": ["observation", "observations"]},
         )
     if request.observation is not None:
-        return as_numbers(request.observation, card)[None]
-    frames = as_numbers(request.observations, card)
+        return as_numbers(request.observation, card, batch=False)[None]
+    frames = as_numbers(request.observations, card, batch=True)
     if frames.ndim == 0 or len(frames) == 0:
         raise wrong_shape(frames.shape, card, batch=True, dtype=frames.dtype)
     return frames
 
 
-def as_numbers(given: Any, card: AgentCard) -> np.ndarray:
-    """Lists, or an `Array`, in the space's dtype."""
-    dtype = np.dtype(card.frame_dtype)
-    array = given.decode() if isinstance(given, Array) else from_lists(given, card)
+def as_numbers(given: Any, card: AgentCard, *, batch: bool) -> np.ndarray:
+    """Lists, an `Array`, or an array that has been read, in the space's dtype."""
+    try:
+        array = given.decode() if isinstance(given, Array) else plain_numbers(given)
+    except ValueError as error:
+        raise unfit(str(error), card, batch=batch, got=told_form(given)) from error
+    dtype, got = np.dtype(card.frame_dtype), {"shape": list(array.shape), "dtype": str(array.dtype)}
+    if array.dtype.kind not in ("iu" if dtype == np.uint8 else "iuf"):
+        raise wrong_shape(array.shape, card, batch=batch, dtype=array.dtype)
     if array.dtype == dtype:
         checked = array
     elif dtype == np.uint8:
-        if array.dtype.kind not in "iu" or array.size and not 0 <= array.min() <= array.max() < 256:
-            raise wrong_shape(array.shape, card, batch=False, dtype=array.dtype)
+        if array.size and not 0 <= array.min() <= array.max() < 256:
+            raise unfit("must hold numbers 0 .. 255, got others", card, batch=batch, got=got)
         checked = array.astype(np.uint8)
-    elif array.dtype.kind in "iufb":
-        with np.errstate(over="ignore"):
-            checked = array.astype(dtype)
     else:
-        raise wrong_shape(array.shape, card, batch=False, dtype=array.dtype)
+        with np.errstate(over="ignore"):  # found out below
+            checked = array.astype(dtype)
     if dtype.kind == "f" and not np.isfinite(checked).all():
-        raise Unprocessable(
-            "observation must be finite, got nan or infinity", code="invalid_observation"
-        )
+        raise unfit("must hold finite numbers, got nan or infinity", card, batch=batch, got=got)
     return checked
 
 
-def from_lists(given: Any, card: AgentCard) -> np.ndarray:
-    """Nested lists of numbers, all rows alike."""
-    try:
-        array = np.asarray(given)
-    except (ValueError, OverflowError, TypeError, RecursionError) as error:
-        raise Unprocessable(
-            f"observation must be an array of numbers, got {error}",
-            code="invalid_observation",
-            details={"expected": expected_of(card, batch=False)},
-        ) from error
-    if array.dtype.kind not in "iufb":
-        raise wrong_shape(array.shape, card, batch=False, dtype=array.dtype)
-    return array
+def plain_numbers(given: Any) -> np.ndarray:
+    """Nested lists as an array: i64 or u64 where all are integers, bool where all are bool, or f64.
+
+    By way of objects, for numpy turns a number beside a string into a string, each as long as
+    the longest: a small body would take all memory.
+
+    Raises:
+        ValueError: rows of different lengths, other things than numbers, or numbers too large.
+    """
+    if isinstance(given, np.ndarray):
+        return given
+    array = np.array(given, dtype=object)
+    kinds = set(map(type, array.ravel().tolist()))
+    if list in kinds:
+        raise ValueError("must have rows of equal length, and be at most 64 deep")
+    if not (kinds <= {int, float} or kinds == {bool}):
+        names = ", ".join(sorted(kind.__name__ for kind in kinds))
+        raise ValueError(f"must hold numbers, got {names}")
+    if kinds == {bool}:
+        return array.astype(np.bool_)
+    for dtype in (np.float64,) if float in kinds else (np.int64, np.uint64):
+        try:
+            return array.astype(dtype)
+        except OverflowError:
+            continue
+    raise ValueError("must hold numbers of 64 bits, got greater ones")
 
 
 def as_stacks(frames: np.ndarray, card: AgentCard, *, batch: bool) -> np.ndarray:
@@ -126,12 +140,29 @@ def wrong_shape(
     """An observation that does not fit the space."""
     expected = expected_of(card, batch=batch)
     got = {"shape": list(shape), "dtype": str(dtype)}
-    return Unprocessable(
-        f"observation must be {expected['dtype']} of shape {expected['shape']} (frame stack, "
-        f"oldest first; frame), got {got['dtype']} of shape {got['shape']}",
-        code="invalid_observation",
-        details={"expected": expected, "got": got},
+    return unfit(
+        f"must be {expected['dtype']} of shape {expected['shape']} (frame stack, oldest first; "
+        f"frame), got {got['dtype']} of shape {got['shape']}",
+        card,
+        batch=batch,
+        got=got,
     )
+
+
+def unfit(problem: str, card: AgentCard, *, batch: bool, got: dict[str, Any]) -> Unprocessable:
+    """An observation that cannot be searched."""
+    return Unprocessable(
+        f"{'observations' if batch else 'observation'} {problem}",
+        code="invalid_observation",
+        details={"expected": expected_of(card, batch=batch), "got": got},
+    )
+
+
+def told_form(given: Any) -> dict[str, Any]:
+    """Shape and dtype as far as they are known of what cannot be read."""
+    if isinstance(given, Array):
+        return {"shape": given.shape, "dtype": given.dtype}
+    return {"shape": None, "dtype": type(given).__name__}
 
 
 def make_query(
@@ -146,11 +177,12 @@ def make_query(
     if count > limits.max_observations:
         raise invalid("observations", f"hold at most {limits.max_observations}", f"{count} of them")
     drawn = request.seed is None and not request.deterministic
-    given = secrets.randbits(53) if drawn else (request.seed or 0)
-    seeds = each("seed", given, count)
+    given = secrets.randbits(53) if drawn else request.seed
+    seeds = each("seed", 0 if given is None else given, count)
     if drawn:
         seeds = [(seed + i) % 2**64 for i, seed in enumerate(seeds)]
-    simulations = each("simulations", request.simulations or limits.default_simulations, count)
+    asked = request.simulations
+    simulations = each("simulations", limits.default_simulations if asked is None else asked, count)
     for number in simulations:
         if not 1 <= number <= limits.max_simulations:
             raise invalid("simulations", f"be 1 .. {limits.max_simulations}", number)
@@ -182,11 +214,11 @@ def legal_mask(request: ActRequest, count: int, num_actions: int) -> np.ndarray 
     if given is None:
         return None
     nested = bool(given) and isinstance(given[0], list)
-    if nested != (request.observations is not None) and not (not given and not nested):
+    if given and nested != (request.observations is not None):
         raise invalid(
             "legal_actions",
             "be a list of actions for observation, a list of such lists for observations",
-            given if len(str(given)) < 80 else f"{str(given)[:80]}...",
+            "a list of lists" if nested else "a list of actions",
         )
     rows: list[Any] = list(given) if nested else [given]
     if len(rows) != count:
@@ -204,6 +236,15 @@ def legal_mask(request: ActRequest, count: int, num_actions: int) -> np.ndarray 
 
 def invalid(field: str, rule: str, got: Any) -> Unprocessable:
     """A field that breaks a rule."""
+    told = shortened(got)
     return Unprocessable(
-        f"{field} must {rule}, got {got}", details={"fields": [field], "got": str(got)[:200]}
+        f"{field} must {rule}, got {told}", details={"fields": [field], "got": told}
     )
+
+
+def shortened(got: Any) -> str:
+    """A value as errors tell it."""
+    if isinstance(got, int) and abs(got) >= 2**64:  # Python refuses to write thousands of digits
+        return "an integer of more than 64 bits"
+    text = str(got)
+    return text if len(text) <= LONGEST_ECHO else f"{text[:LONGEST_ECHO]}..."

@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from serve.bodies import JSON, MSGPACK, RAW, read_body
+from serve.bodies import BATCH, JSON, MSGPACK, OPTIONS, RAW, read_body
 from serve.replies import act_reply, encoded, model_info
 from serve.schema import ActReply, ActRequest, ErrorReply, ModelInfo, ModelList
 from serve.service import Service
@@ -15,33 +15,77 @@ router = APIRouter(tags=["act"])
 
 STATUSES = (400, 401, 403, 404, 405, 408, 409, 413, 415, 422, 429, 500, 503)
 ERRORS: dict[int | str, dict[str, Any]] = {status: {"model": ErrorReply} for status in STATUSES}
-_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_BINARY = {
+    "schema": {
+        "type": "string",
+        "format": "binary",
+        "description": "observations in C order, in the space's dtype, little endian",
+    }
+}
+
+
+_FIELDS = {"$ref": "#/components/schemas/ActRequest"}
 
 
 def query_parameters() -> list[dict[str, Any]]:
-    """The fields of `ActRequest` that raw bodies have in the query string."""
-    names = [n for n in ActRequest.model_fields if n not in ("observation", "observations")]
+    """What the query string may hold beside raw bytes."""
+    told = {name: ActRequest.model_fields[name].description for name in OPTIONS}
+    told[BATCH] = "true: the reply has lists, though the body holds one observation"
     return [
         {
             "name": name,
             "in": "query",
             "required": False,
             "schema": {"type": "string"},
-            "description": f"raw bodies only; {ActRequest.model_fields[name].description or name}",
+            "description": f"raw bodies only, lists by commas; {text}",
         }
-        for name in names
+        for name, text in told.items()
     ]
 
 
+EXAMPLES = {
+    "one": {
+        "summary": "One observation: a stack of one frame of four numbers",
+        "value": {
+            "observation": [[0.01, -0.02, 0.03, 0.04]],
+            "include": ["policy", "value"],
+            "simulations": 16,
+        },
+    },
+    "many": {
+        "summary": "Two frames that begin episodes, one with fewer actions",
+        "value": {
+            "observations": [[0.01, -0.02, 0.03, 0.04], [0, 0, 0, 0]],
+            "legal_actions": [[0, 1], [1]],
+            "seed": [1, 2],
+        },
+    },
+    "bytes": {
+        "summary": "The numbers as bytes",
+        "value": {
+            "observation": {
+                "data": "AAAAAAAAAAAAAAAAAAAAAA==",
+                "shape": [1, 4],
+                "dtype": "float32",
+            }
+        },
+    },
+}
 ACT_BODY = {
+    "parameters": query_parameters(),
     "requestBody": {
         "required": True,
+        "description": "Options stand in the body; beside raw bytes in the query string.",
         "content": {
-            JSON: {"schema": {"$ref": "#/components/schemas/ActRequest"}},
-            MSGPACK: _BINARY,
+            JSON: {"schema": _FIELDS, "examples": EXAMPLES},
+            MSGPACK: {"schema": {**_FIELDS, "description": "the same fields; `data` is binary"}},
             RAW: _BINARY,
         },
     },
+}
+ACT_REPLIES: dict[int | str, dict[str, Any]] = {
+    **ERRORS,
+    200: {"content": {MSGPACK: {"schema": {"$ref": "#/components/schemas/ActReply"}}}},
 }
 
 
@@ -72,7 +116,7 @@ async def answer(request: Request, name: str | None) -> Response:
 @router.post(
     "/v1/models/{name}/act",
     response_model=ActReply,
-    responses=ERRORS,
+    responses=ACT_REPLIES,
     openapi_extra=ACT_BODY,
     summary="The action for one observation, or for many",
 )
@@ -84,7 +128,7 @@ async def act(request: Request, name: str) -> Response:
 @router.post(
     "/v1/act",
     response_model=ActReply,
-    responses=ERRORS,
+    responses=ACT_REPLIES,
     openapi_extra=ACT_BODY,
     summary="The same, of the default model",
 )
@@ -97,8 +141,13 @@ async def act_default(request: Request) -> Response:
 async def models(request: Request) -> dict[str, Any]:
     """Every model that answers, the default one first."""
     service = service_of(request)
-    seats = [seat for seat in service.roster.seats.values() if seat.current is not None]
-    return {"models": [model_info(seat, is_default=i == 0) for i, seat in enumerate(seats)]}
+    return {
+        "models": [
+            model_info(seat, is_default=i == 0)
+            for i, seat in enumerate(service.roster.seats.values())
+            if seat.current is not None
+        ]
+    }
 
 
 @router.get("/v1/models/{name}", response_model=ModelInfo, responses=ERRORS)

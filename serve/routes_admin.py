@@ -1,26 +1,50 @@
-"""What an admin may do: load, roll back, remove. `guards` asks for the admin's token."""
+"""What an admin may do: load, roll back, remove. Every route here asks for an admin's token."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
+from pydantic import ValidationError
 
-from serve.bodies import JSON
+from serve.bodies import JSON, refused
 from serve.errors import UnsupportedMedia
 from serve.routes_act import ERRORS, info_of, service_of
 from serve.schema import LoadRequest, ModelInfo
 
-router = APIRouter(tags=["admin"])
+LOAD_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {JSON: {"schema": {"$ref": "#/components/schemas/LoadRequest"}}},
+    },
+}
 
 
-@router.post("/v1/models/{name}/load", response_model=ModelInfo, responses=ERRORS)
-async def load(request: Request, name: str, body: LoadRequest) -> dict[str, Any]:
+async def admins_only(request: Request) -> None:
+    """Refuses others before anything is read; by the route, not by how its path is spelt."""
+    authorization = request.scope["state"]["headers"].get(b"authorization")
+    service_of(request).tokens.check(authorization, admin=True)
+
+
+router = APIRouter(tags=["admin"], dependencies=[Depends(admins_only)])
+
+
+@router.post(
+    "/v1/models/{name}/load",
+    response_model=ModelInfo,
+    responses=ERRORS,
+    openapi_extra=LOAD_BODY,
+)
+async def load(request: Request, name: str) -> dict[str, Any]:
     """Takes in another checkpoint while the present one goes on answering."""
-    if not request.headers.get("content-type", "").startswith(JSON):
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != JSON:
         raise UnsupportedMedia(f"content type must be {JSON}")
+    try:
+        asked = LoadRequest.model_validate_json(await request.body())
+    except ValidationError as error:
+        raise refused(error) from error
     service = service_of(request)
-    await service.load(name, body.checkpoint)
+    await service.load(name, asked.checkpoint)
     return info_of(service, name)
 
 

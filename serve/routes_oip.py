@@ -6,14 +6,15 @@ from typing import Any
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, Field, ValidationError
 
 import rllib_ez
-from serve.bodies import from_entries
+from serve.bodies import from_entries, refused
 from serve.errors import NotFound, Unprocessable
 from serve.oip import HEADER_LENGTH, Inference, read_inference, written
 from serve.query import invalid
 from serve.routes_act import service_of
-from serve.schema import ActRequest
+from serve.schema import STRICT, ActRequest
 from serve.service import Outcome, Service
 
 router = APIRouter(prefix="/v2", tags=["open inference protocol"])
@@ -31,16 +32,29 @@ OUTPUTS = {
     "q": ("FP32", "A", "q"),
 }
 DEFAULT_OUTPUTS = ("action", "value", "policy")
-OPTIONS = ("deterministic", "temperature", "deadline_ms")  # as parameters of the request
-IGNORED = {"binary_data_output", "sequence_id", "sequence_start", "sequence_end", "priority"}
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 INFER_BODY = {
     "requestBody": {
         "required": True,
         "content": {
-            "application/json": {"schema": {"type": "object"}},
+            "application/json": {"schema": {"$ref": "#/components/schemas/InferRequest"}},
             "application/octet-stream": _BINARY,
         },
+    },
+    "parameters": [
+        {
+            "name": "Inference-Header-Content-Length",
+            "in": "header",
+            "required": False,
+            "schema": {"type": "integer", "minimum": 0},
+            "description": "length of the JSON, where bytes follow it",
+        }
+    ],
+}
+INDEX_BODY = {
+    "requestBody": {
+        "required": False,
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/IndexRequest"}}},
     }
 }
 
@@ -51,27 +65,44 @@ async def server() -> dict[str, Any]:
     return {
         "name": "rllib_ez",
         "version": rllib_ez.__version__,
-        "extensions": ["binary_tensor_data", "model_repository"],
+        "extensions": [
+            "binary_tensor_data",
+            "model_configuration",
+            "model_repository",
+            "statistics",
+        ],
     }
 
 
-@router.get("/health/live", responses=OIP_ERRORS)
+@router.get("/health/live", response_class=Response, responses=OIP_ERRORS)
 async def live() -> Response:
     """The process answers."""
     return Response()
 
 
-@router.get("/health/ready", responses=OIP_ERRORS)
+@router.get("/health/ready", response_class=Response, responses=OIP_ERRORS)
 async def ready(request: Request) -> Response:
     """Every model answers."""
     service_of(request).check_ready()
     return Response()
 
 
-@router.post("/repository/index", responses=OIP_ERRORS)
+class IndexRequest(BaseModel):
+    """Which models to tell of."""
+
+    model_config = STRICT
+
+    ready: bool = Field(False, description="only those that answer")
+
+
+@router.post("/repository/index", responses=OIP_ERRORS, openapi_extra=INDEX_BODY)
 async def index(request: Request) -> list[dict[str, str]]:
     """Every model with its state."""
     states = {"ready": "READY", "loading": "LOADING", "failed": "UNAVAILABLE"}
+    try:
+        asked = IndexRequest.model_validate_json(await request.body() or b"{}")
+    except ValidationError as error:
+        raise refused(error) from error
     return [
         {
             "name": seat.name,
@@ -80,6 +111,7 @@ async def index(request: Request) -> list[dict[str, str]]:
             "reason": seat.failed[1] if seat.failed else "",
         }
         for seat in service_of(request).roster.seats.values()
+        if seat.state == "ready" or not asked.ready
     ]
 
 
@@ -106,8 +138,63 @@ async def metadata(request: Request, name: str, version: str | None = None) -> d
     }
 
 
-@router.get("/models/{name}/ready", responses=OIP_ERRORS)
-@router.get("/models/{name}/versions/{version}/ready", responses=OIP_ERRORS)
+@router.get("/models/{name}/config", responses=OIP_ERRORS)
+@router.get("/models/{name}/versions/{version}/config", responses=OIP_ERRORS)
+async def config(request: Request, name: str, version: str | None = None) -> dict[str, Any]:
+    """The same as Triton's clients ask for it: without the leading n."""
+    service = service_of(request)
+    card, _ = found(service, name, version)
+    dtype = {"uint8": "TYPE_UINT8", "float32": "TYPE_FP32"}[card.frame_dtype]
+    dims = [card.model.frame_stack, *card.model.frame_shape]
+    return {
+        "name": name,
+        "platform": "rllib_ez",
+        "max_batch_size": service.settings.batcher.max_batch,
+        "input": [{"name": "observation", "data_type": dtype, "dims": dims}],
+        "output": [
+            {
+                "name": output,
+                "data_type": f"TYPE_{datatype}",
+                "dims": [card.model.num_actions] if tail else [1],
+            }
+            for output, (datatype, tail, _) in OUTPUTS.items()
+        ],
+        "dynamic_batching": {},
+    }
+
+
+@router.get("/models/{name}/stats", responses=OIP_ERRORS)
+@router.get("/models/{name}/versions/{version}/stats", responses=OIP_ERRORS)
+async def statistics(request: Request, name: str, version: str | None = None) -> dict[str, Any]:
+    """What this replica has answered under the name, over all versions."""
+    service = service_of(request)
+    _, present = found(service, name, version)
+
+    def told(sample: str) -> float:
+        return service.metrics.registry.get_sample_value(sample, {"model": name}) or 0.0
+
+    def of(histogram: str) -> dict[str, int]:
+        seconds = told(f"{histogram}_sum")
+        return {"count": int(told(f"{histogram}_count")), "ns": int(seconds * 1e9)}
+
+    stats = {
+        "name": name,
+        "version": present,
+        "inference_count": int(told("ez_batch_observations_sum")),
+        "execution_count": int(told("ez_batch_observations_count")),
+        "inference_stats": {
+            "success": of("ez_request_seconds"),
+            "queue": of("ez_queue_seconds"),
+            "compute_infer": of("ez_search_seconds"),
+        },
+    }
+    return {"model_stats": [stats]}
+
+
+@router.get("/models/{name}/ready", response_class=Response, responses=OIP_ERRORS)
+@router.get(
+    "/models/{name}/versions/{version}/ready", response_class=Response, responses=OIP_ERRORS
+)
 async def model_ready(request: Request, name: str, version: str | None = None) -> Response:
     """It answers."""
     found(service_of(request), name, version)
@@ -176,19 +263,17 @@ def as_request(inference: Inference, num_actions: int) -> ActRequest:
             entries[name] = inputs.pop(name).ravel().tolist()
     if "legal_actions" in inputs:
         mask = inputs.pop("legal_actions")
-        if mask.ndim != 2 or mask.shape[1] != num_actions:
-            raise invalid("legal_actions", f"be a mask [n, {num_actions}]", list(mask.shape))
+        if mask.ndim != 2 or mask.shape[1] != num_actions or mask.dtype.kind == "f":
+            got = f"{mask.dtype} of shape {list(mask.shape)}"
+            raise invalid("legal_actions", f"be a mask [n, {num_actions}], BOOL or integers", got)
         entries["legal_actions"] = [np.flatnonzero(row).tolist() for row in mask]
     observations = inputs.pop("observation")
     if inputs:
         known = ["observation", "seed", "simulations", "legal_actions"]
         raise invalid("inputs", f"be among {known}", next(iter(inputs))[:80])
-    options = {k: v for k, v in inference.parameters.items() if k not in IGNORED}
-    unknown = sorted(options.keys() - set(OPTIONS))
-    if unknown:
-        raise invalid("parameters", f"be among {list(OPTIONS)}", unknown[0][:80])
     include = {OUTPUTS[name][2] for name in wanted_of(inference)} - {None}
-    request = from_entries({**entries, **options, "include": sorted(str(i) for i in include)})
+    options = {**inference.options, "include": sorted(str(i) for i in include)}
+    request = from_entries({**entries, **options})
     return request.model_copy(update={"observations": observations})
 
 

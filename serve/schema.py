@@ -8,9 +8,8 @@ import math
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
-
-from serve.errors import Unprocessable
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
+from typing_extensions import TypeAliasType
 
 Include = Literal["policy", "visits", "value", "q", "principal_variation"]
 Seed = Annotated[int, Field(ge=0, lt=2**64)]
@@ -25,7 +24,7 @@ class Array(BaseModel):
 
     model_config = STRICT
 
-    data: str | bytes = Field(description="base64 in JSON")
+    data: Annotated[str | bytes, WithJsonSchema({"type": "string", "contentEncoding": "base64"})]
     shape: list[Annotated[int, Field(ge=0, le=2**31)]] = Field(max_length=8)
     dtype: Literal["uint8", "float32"]
 
@@ -33,40 +32,68 @@ class Array(BaseModel):
         """The array.
 
         Raises:
-            Unprocessable: no base64, or another number of bytes than shape and dtype say.
+            ValueError: no base64, or another number of bytes than shape and dtype say.
         """
         raw = self.data
         if isinstance(raw, str):
             try:
                 raw = base64.b64decode(raw, validate=True)
             except (binascii.Error, ValueError) as error:
-                raise Unprocessable(
-                    f"data must be base64, got {error}", code="invalid_observation"
-                ) from error
+                raise ValueError(f"must have base64 as data, got {error}") from error
         dtype = np.dtype(self.dtype).newbyteorder("<")
         expected = math.prod(self.shape) * dtype.itemsize
         if len(raw) != expected:
-            raise Unprocessable(
-                f"data must hold {expected} bytes for {self.dtype} of shape {self.shape}, got "
-                f"{len(raw)}",
-                code="invalid_observation",
+            raise ValueError(
+                f"must have {expected} bytes as data for {self.dtype} of shape {self.shape}, got "
+                f"{len(raw)}"
             )
-        return np.frombuffer(raw, dtype).reshape(self.shape)
+        try:
+            return np.frombuffer(raw, dtype).reshape(self.shape)
+        except ValueError as error:  # an empty one, with lengths beyond what can be counted
+            raise ValueError(f"must have a shape that can be, got {self.shape}") from error
 
 
-def _as_array(given: Any) -> Any:
-    """An object becomes an `Array`; lists and numbers stay as they are, and are read later."""
-    return Array.model_validate(given) if isinstance(given, dict) else given
+def _array_or_numbers(given: Any) -> str:
+    return "array" if isinstance(given, (dict, Array)) else "numbers"
 
 
-_NUMBERS = {
+def _one_or_many(given: Any) -> str:
+    return "many" if isinstance(given, list) else "one"
+
+
+def _many_or_rows(given: Any) -> str:
+    return "rows" if isinstance(given, list) and given and isinstance(given[0], list) else "many"
+
+
+TAGS = frozenset(("array", "numbers", "one", "many", "rows"))  # which form of a field was read
+NUMBERS = {
+    "description": "a number, or nested lists of them, all rows alike",
     "anyOf": [
-        {"type": "array", "items": {}, "description": "nested lists of numbers"},
         {"type": "number"},
-        {"$ref": "#/components/schemas/Array"},
-    ]
-}
-Observation = Annotated[Any, BeforeValidator(_as_array), Field(json_schema_extra=_NUMBERS)]
+        {"type": "array", "items": {"$ref": "#/components/schemas/Numbers"}},
+    ],
+}  # pydantic cannot write it: `serve.app` puts it into the document
+# Of any type here: numpy checks it when the space is at hand, and is much faster.
+Numbers = TypeAliasType("Numbers", Annotated[Any, WithJsonSchema({"title": "Numbers"})])
+Observation = Annotated[
+    Annotated[Array, Tag("array")] | Annotated[Numbers, Tag("numbers")],
+    Discriminator(_array_or_numbers),
+]
+_Count = Annotated[int, Field(ge=1)]
+Counts = Annotated[
+    Annotated[_Count, Tag("one")]
+    | Annotated[list[_Count], Field(max_length=MAX_LIST), Tag("many")],
+    Discriminator(_one_or_many),
+]
+Seeds = Annotated[
+    Annotated[Seed, Tag("one")] | Annotated[list[Seed], Field(max_length=MAX_LIST), Tag("many")],
+    Discriminator(_one_or_many),
+]
+Actions = Annotated[
+    Annotated[list[Action], Field(max_length=MAX_LIST), Tag("many")]
+    | Annotated[list[list[Action]], Field(max_length=MAX_LIST), Tag("rows")],
+    Discriminator(_many_or_rows),
+]
 
 
 class ActRequest(BaseModel):
@@ -74,28 +101,38 @@ class ActRequest(BaseModel):
 
     model_config = STRICT
 
-    observation: Observation = Field(None, description="one: [L, *frame], or a frame [*frame]")
-    observations: Observation = Field(None, description="many: the same with a leading axis")
-    simulations: (
-        Annotated[int, Field(ge=1)]
-        | Annotated[list[Annotated[int, Field(ge=1)]], Field(max_length=MAX_LIST)]
-        | None
-    ) = Field(None, description="of each search, or one number per observation")
-    legal_actions: (
-        Annotated[list[Action], Field(max_length=MAX_LIST)]
-        | Annotated[list[list[Action]], Field(max_length=MAX_LIST)]
-        | None
-    ) = Field(None, description="allowed actions; for `observations` a list of such lists")
+    observation: Observation | None = Field(
+        None, description="one: [L, *frame], or a frame [*frame]"
+    )
+    observations: Observation | None = Field(None, description="many: the same with a leading axis")
+    simulations: Counts | None = Field(
+        None, description="of each search, or one number per observation"
+    )
+    legal_actions: Actions | None = Field(
+        None, description="allowed actions; for `observations` a list of such lists"
+    )
     deterministic: bool = Field(True, description="the search's own action; else drawn from visits")
     temperature: float = Field(
         1.0, gt=0, le=1000, allow_inf_nan=False, description="of the draw: visits**(1/temperature)"
     )
-    seed: Seed | Annotated[list[Seed], Field(max_length=MAX_LIST)] | None = Field(
+    seed: Seeds | None = Field(
         None, description="breaks ties and draws; one, or one per observation"
     )
-    include: list[Include] = Field(default_factory=list, max_length=16)
-    deadline_ms: float | None = Field(None, gt=0, le=3.6e6, allow_inf_nan=False)
-    session_id: str | None = Field(None, min_length=1, max_length=128)
+    include: list[Include] = Field(
+        default_factory=list,
+        max_length=16,
+        description="what the reply shall tell beside the action",
+    )
+    deadline_ms: float | None = Field(
+        None,
+        gt=0,
+        le=3.6e6,
+        allow_inf_nan=False,
+        description="an answer later than this is of no use",
+    )
+    session_id: str | None = Field(
+        None, min_length=1, max_length=128, description="the service keeps the stack of frames"
+    )
     reset: bool = Field(False, description="this frame begins an episode")
     step: int | None = Field(None, ge=0, lt=2**53, description="number of the frame in its episode")
 

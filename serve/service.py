@@ -6,17 +6,19 @@ import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from rllib_ez.errors import CheckpointError, SettingError
 from serve.batcher import Answered, Batcher
-from serve.errors import NotReady, Unprocessable
+from serve.errors import Conflict, NotReady, Unprocessable
 from serve.logs import log
 from serve.metrics import Metrics
 from serve.models import Found, ServedModel
 from serve.naming import check_name
-from serve.query import Query, as_stacks, invalid, make_query, read_frames
+from serve.query import Query, as_stacks, invalid, make_query, read_frames, shortened
 from serve.roster import BoardLink, Roster, Seat
 from serve.schema import ActRequest
 from serve.settings import ServiceSettings
@@ -88,44 +90,27 @@ class Service:
         """
         begun = time.perf_counter()
         seat, model = self.roster.model(name)
-        stacks = self._stacks(seat, model, request)
+        key = request.session_id
+        if key is None:
+            stacks = free_stacks(model, request)
+        else:
+            stacks = session_stack(seat, model, request, key=key)[None]
         try:
             query = make_query(
-                request,
-                stacks,
-                num_actions=model.card.model.num_actions,
-                limits=model.limits,
+                request, stacks, num_actions=model.card.model.num_actions, limits=model.limits
             )
             answered = await self.batcher.submit(
                 seat.lane, query, count=len(stacks), timeout=self._seconds_for(request)
             )
-        except Exception:
-            if request.session_id is not None:
-                seat.sessions.take_back(request.session_id, stacks[0])
+        except BaseException:  # also where the client has left
+            if key is not None:
+                seat.sessions.take_back(key, stacks)
             raise
         return Outcome(query, answered, time.perf_counter() - begun)
 
     def _seconds_for(self, request: ActRequest) -> float:
         longest = self.settings.deadline_seconds
         return longest if request.deadline_ms is None else min(request.deadline_ms / 1000, longest)
-
-    def _stacks(self, seat: Seat, model: ServedModel, request: ActRequest) -> np.ndarray:
-        """[n, L, *frame], by way of the session if there is one."""
-        frames = read_frames(request, model.card)
-        is_batch = request.observations is not None
-        if request.session_id is None:
-            if request.step is not None:
-                raise invalid("step", "come with session_id", request.step)
-            return as_stacks(frames, model.card, batch=is_batch)
-        if is_batch:
-            raise Unprocessable("a session must take one observation at a time, got observations")
-        is_frame = frames.shape[1:] == model.card.model.frame_shape
-        if is_frame and not request.reset:
-            stack = seat.sessions.push(request.session_id, frames[0], step=request.step)
-        else:
-            whole = as_stacks(frames, model.card, batch=False)[0]
-            stack = seat.sessions.open(request.session_id, whole, step=request.step)
-        return stack[None]
 
     async def load(self, name: str, checkpoint: str) -> Seat:
         """Puts another checkpoint into a model's place, or a new model beside the others.
@@ -134,16 +119,34 @@ class Service:
 
         Raises:
             CheckpointError: not a checkpoint that can be served.
-            SettingError: a bad name, or another space than the model's.
+            SettingError: a bad name, or a path that is not absolute.
+            Conflict: another space than the model's (`model_changed`).
         """
-        model = await self.roster.prepare(check_name(name), checkpoint)
+        check_name(name)
+        if not Path(checkpoint).is_absolute():  # a replica runs in a folder of its own
+            raise SettingError(f"checkpoint must be an absolute path, got {shortened(checkpoint)}")
+        try:
+            model = await self.roster.prepare(name, checkpoint)
+        except OSError as error:  # of the path: too long, not allowed, ...
+            raise CheckpointError(
+                f"checkpoint must be readable, got {type(error).__name__} for "
+                f"{shortened(checkpoint)}"
+            ) from error
         await self.roster.change("place", name, model.path)
         return self.roster.seat(name)
 
     async def roll_back(self, name: str) -> Seat:
-        """The version before, in its place again."""
+        """The version before, in its place again.
+
+        Raises:
+            NotFound: no such model.
+            Conflict: there is no version before, or it cannot be loaded any more.
+        """
         await self.roster.change("roll_back", name)
-        return self.roster.seat(name)
+        seat = self.roster.seat(name)
+        if seat.failed is not None:
+            raise Conflict(f"the version before must be loadable: {seat.failed[1]}")
+        return seat
 
     async def remove(self, name: str) -> None:
         """Serves a model no more."""
@@ -151,3 +154,27 @@ class Service:
 
     def _search_failed(self, lane: str, error: BaseException) -> None:
         log.error("search_failed", exc_info=error, extra={"fields": {"model": lane}})
+
+
+def free_stacks(model: ServedModel, request: ActRequest) -> np.ndarray:
+    """[n, L, *frame] of a request without a session."""
+    for name, given in (("step", request.step), ("reset", request.reset or None)):
+        if given is not None:
+            raise invalid(name, "come with session_id", given)
+    frames = read_frames(request, model.card)
+    return as_stacks(frames, model.card, batch=request.observations is not None)
+
+
+def session_stack(seat: Seat, model: ServedModel, request: ActRequest, *, key: str) -> np.ndarray:
+    """[L, *frame]: the session's own, after this request's frame."""
+    if request.observations is not None:
+        raise Unprocessable(
+            "a session must take one observation at a time, got observations",
+            details={"fields": ["observations"]},
+        )
+    frames = read_frames(request, model.card)
+    is_frame = frames.shape[1:] == model.card.model.frame_shape
+    if is_frame and not request.reset:
+        return seat.sessions.push(key, frames[0], step=request.step)
+    whole = as_stacks(frames, model.card, batch=False)[0]
+    return seat.sessions.open(key, whole, step=request.step)
