@@ -136,9 +136,8 @@ class Batcher:
         end = time.perf_counter() + seconds
         while (self.queued or self._searched) and time.perf_counter() < end:
             await asyncio.sleep(0.01)
-        self._refuse(list(self._lanes.jobs()), going_down)
         if self._task is not None:
-            self._task.cancel()
+            self._task.cancel()  # `_ended` tells those that still wait
         self._device.shutdown(wait=False, cancel_futures=True)
 
     def _is_broken(self) -> bool:
@@ -168,7 +167,6 @@ class Batcher:
                 f"{self.queued} observations wait"
             )
             job.future.set_exception(late)
-        self._lanes.leave(job)
 
     def _refuse(self, jobs: list[Job[Any, Any]], why: Callable[[], NotReady]) -> None:
         for job in jobs:
@@ -245,7 +243,8 @@ class Batcher:
     async def _gather(self, lane: Lane[Any, Any], answered: int) -> None:
         """Waits a moment for those just answered to ask again.
 
-        Without it, clients that wait for each answer settle into two halves that take turns.
+        Without it, clients that wait for each answer settle into two halves that take turns, and
+        a whole batch falls apart: who asks first again would be searched alone.
         Where other lanes wait they come first, and this one fills up meanwhile.
         """
         wanted = min(answered + lane.count, self.config.max_batch)
@@ -253,7 +252,7 @@ class Batcher:
             self.config.gather_fraction * self._search_seconds, self.config.max_gather_seconds
         )
         end = time.perf_counter() + seconds
-        while 0 < lane.count == self.queued < wanted and (left := end - time.perf_counter()) > 0:
+        while lane.count == self.queued < wanted and (left := end - time.perf_counter()) > 0:
             self._changed.clear()
             try:
                 await asyncio.wait_for(self._changed.wait(), left)

@@ -7,7 +7,7 @@ an admin changes goes to the board and reaches every replica.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,9 @@ class BoardState:
     """All models, in order: the first is the default. Grows in `revision` with every change."""
 
     revision: int = 0
-    models: Mapping[str, Placement] | None = None
+    models: Mapping[str, Placement] = field(default_factory=dict)
     configured: Mapping[str, Any] | None = None  # the `user_config` these came from
+    removed: Mapping[str, int] = field(default_factory=dict)  # name: its highest version so far
 
     def as_plain(self) -> dict[str, Any]:
         """For the way between processes."""
@@ -46,9 +47,9 @@ class BoardState:
         """Reads `as_plain`'s dict."""
         models = {
             name: Placement(**{**p, "earlier": tuple((v, c) for v, c in p["earlier"])})
-            for name, p in (plain["models"] or {}).items()
+            for name, p in plain["models"].items()
         }
-        return cls(plain["revision"], models, plain["configured"])
+        return cls(plain["revision"], models, plain["configured"], plain["removed"])
 
 
 class Board:
@@ -59,7 +60,7 @@ class Board:
 
     def state(self) -> dict[str, Any]:
         """As it is, after a look at the runs that are followed."""
-        for name, placement in self._models().items():
+        for name, placement in dict(self._state.models).items():
             if placement.follow is not None:
                 newest = newest_checkpoint(placement.follow)
                 known = (placement.checkpoint, *(c for _, c in placement.earlier))
@@ -74,34 +75,35 @@ class Board:
         return self._state.as_plain()
 
     def configure(self, models: Mapping[str, Any]) -> dict[str, Any]:
-        """Takes over a `user_config`, unless it is the one that is already known.
+        """Takes over what is new in a `user_config`; what an admin did to other models stays.
 
         Args:
             models: name: {"checkpoint": path, "follow": bool}.
         """
+        configured = self._state.configured or {}
         if models == self._state.configured:
             return self._state.as_plain()
         placements = {}
-        before = self._models()
         for name, wanted in models.items():
-            follow = bool(wanted.get("follow", False))
-            # Settled here, so that all replicas take the same one of a run that goes on.
-            checkpoint = newest_checkpoint(wanted["checkpoint"]) or wanted["checkpoint"]
-            placement = before.get(name)
-            if placement is None:
-                placement = Placement(checkpoint, 1)
-            elif placement.checkpoint != checkpoint:
-                placement = succeeded(placement, checkpoint)
-            run = wanted["checkpoint"] if follow else None
-            placements[name] = replace(placement, follow=run)
-        self._state = BoardState(self._state.revision + 1, placements, dict(models))
+            placement = self._state.models.get(name)
+            if placement is None or wanted != configured.get(name):
+                placement = self._configured(name, wanted)
+            placements[name] = placement
+        self._change(placements, configured=dict(models))
         return self._state.as_plain()
+
+    def _configured(self, name: str, wanted: Mapping[str, Any]) -> Placement:
+        run = wanted["checkpoint"]
+        # Settled here, so that all replicas take the same one of a run that goes on.
+        checkpoint = newest_checkpoint(run) or run
+        placement = self._state.models.get(name)
+        if placement is None or placement.checkpoint != checkpoint:
+            placement = self._next(name, checkpoint)
+        return replace(placement, follow=run if wanted.get("follow", False) else None)
 
     def place(self, name: str, checkpoint: str) -> dict[str, Any]:
         """Another checkpoint for a model, or a new model; ends following a run."""
-        placement = self._models().get(name)
-        new = Placement(checkpoint, 1) if placement is None else succeeded(placement, checkpoint)
-        self._put(name, replace(new, follow=None))
+        self._put(name, replace(self._next(name, checkpoint), follow=None))
         return self._state.as_plain()
 
     def roll_back(self, name: str) -> dict[str, Any]:
@@ -109,12 +111,17 @@ class Board:
 
         Raises:
             NotFound: no such model.
-            Conflict: there is no version before.
+            Conflict: there is no version before, or its checkpoint has been deleted.
         """
         placement = self._get(name)
         if not placement.earlier:
             raise Conflict(f"model {name!r} must have an earlier version, and has none")
         version, checkpoint = placement.earlier[-1]
+        if newest_checkpoint(checkpoint) is None:  # a replica that starts could not load it
+            raise Conflict(
+                f"version {version} of {name!r} must still have its checkpoint, got none in "
+                f"{checkpoint!r}: load another"
+            )
         self._put(
             name,
             replace(
@@ -130,22 +137,35 @@ class Board:
     def remove(self, name: str) -> dict[str, Any]:
         """Serves it no more."""
         self._get(name)
-        rest = {key: value for key, value in self._models().items() if key != name}
-        self._state = replace(self._state, revision=self._state.revision + 1, models=rest)
+        self._change({key: value for key, value in self._state.models.items() if key != name})
         return self._state.as_plain()
 
-    def _models(self) -> dict[str, Placement]:
-        return dict(self._state.models or {})
-
     def _get(self, name: str) -> Placement:
-        placement = self._models().get(name)
+        placement = self._state.models.get(name)
         if placement is None:
             raise NotFound(f"model must exist, got {name!r}", code="model_not_found")
         return placement
 
+    def _next(self, name: str, checkpoint: str) -> Placement:
+        """The version after the present one, or the first one; no number is given out twice."""
+        placement = self._state.models.get(name)
+        if placement is not None:
+            return succeeded(placement, checkpoint)
+        number = self._state.removed.get(name, 0) + 1
+        return Placement(checkpoint, number, highest=number)
+
     def _put(self, name: str, placement: Placement) -> None:
-        models = {**self._models(), name: placement}
-        self._state = replace(self._state, revision=self._state.revision + 1, models=models)
+        self._change({**self._state.models, name: placement})
+
+    def _change(self, models: Mapping[str, Placement], **changes: Any) -> None:
+        gone = {n: p.highest for n, p in self._state.models.items() if n not in models}
+        self._state = replace(
+            self._state,
+            revision=self._state.revision + 1,
+            models=models,
+            removed={**self._state.removed, **gone},
+            **changes,
+        )
 
 
 def succeeded(placement: Placement, checkpoint: str) -> Placement:
@@ -162,8 +182,8 @@ def succeeded(placement: Placement, checkpoint: str) -> Placement:
 
 
 def newest_checkpoint(run: str) -> str | None:
-    """The newest finished checkpoint of a run; None as long as there is none."""
+    """The newest finished checkpoint of a run, or a checkpoint itself; None if there is none."""
     try:
         return str(find_agent(Path(run)).parent)
-    except CheckpointError:
+    except (CheckpointError, OSError):
         return None

@@ -6,15 +6,18 @@ Axes: n observations of one request, B of a batch.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from rllib_ez.agent import Agent
-from rllib_ez.core.agent_card import AgentCard
+from rllib_ez.core.agent_card import AgentCard, read_agent
 from rllib_ez.core.agent_folder import find_agent
 from rllib_ez.core.progress import last_evaluation
 from rllib_ez.core.random import Stream, generator
@@ -104,10 +107,11 @@ def load_model(
     """Reads a checkpoint, warms it up and tries it. Takes seconds; called on a thread of its own.
 
     Raises:
-        CheckpointError: nothing there, not ours, of a newer format, cut short, or its network
-            does not give finite numbers.
+        CheckpointError: nothing there, not ours, of a newer format, cut short, or its weights or
+            what its network gives are not finite.
     """
     folder = find_agent(Path(checkpoint))
+    check_finite(read_agent(folder.parent)[1])
     agent = Agent.load(folder.parent, device=settings.device, engine=settings.engine)
     default = settings.simulations or agent.card.search.num_simulations
     limits = Limits(
@@ -128,6 +132,16 @@ def load_model(
     for batch in warm_up_sizes(settings):
         try_out(model, batch)
     return model
+
+
+def check_finite(weights: Mapping[str, Tensor]) -> None:
+    """Raises CheckpointError for nan or infinity, which one search may well not meet."""
+    for name, weight in weights.items():
+        if not torch.isfinite(weight).all():
+            raise CheckpointError(
+                f"checkpoint must hold finite weights, got nan or infinity in {name}; use an "
+                "earlier checkpoint"
+            )
 
 
 def warm_up_sizes(settings: ServiceSettings) -> list[int]:

@@ -28,10 +28,11 @@ def check_models(models: Any) -> dict[str, dict[str, Any]]:
                 f"models must be name: {{checkpoint: PATH, follow: BOOL}}, got {name}: {entry!r}"
             )
         # Replicas run in another folder, perhaps on another machine.
-        if not Path(str(entry["checkpoint"])).is_absolute():
-            raise SettingError(
-                f"the checkpoint of {name} must be an absolute path, got {entry['checkpoint']!r}"
-            )
+        path = entry["checkpoint"]
+        if not isinstance(path, str) or not Path(path).is_absolute():
+            raise SettingError(f"the checkpoint of {name} must be an absolute path, got {path!r}")
+        if not isinstance(entry.get("follow", False), bool):
+            raise SettingError(f"follow of {name} must be true or false, got {entry['follow']!r}")
     return {name: dict(entry) for name, entry in models.items()}
 
 

@@ -24,7 +24,7 @@ from serve.schema import ActRequest
 from serve.settings import ServiceSettings
 from serve.tokens import Tokens
 
-STUCK_SECONDS = 60.0  # a request older than this means that the device hangs
+STUCK_SECONDS = 30.0  # past the longest deadline: then the device hangs
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class Service:
     def check_alive(self) -> None:
         """Raises RuntimeError where only a restart helps: the device hangs."""
         oldest = self.batcher.oldest_seconds()
-        if oldest > STUCK_SECONDS:
+        if oldest > self.settings.deadline_seconds + STUCK_SECONDS:
             raise RuntimeError(f"a request has waited for {oldest:.0f} s: the device hangs")
 
     async def act(self, name: str | None, request: ActRequest) -> Outcome:

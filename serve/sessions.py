@@ -48,11 +48,12 @@ class Sessions:
         """Begins, or restores, a session with a whole stack [L, *frame], and returns it."""
         self._expire()
         if key not in self._kept and len(self._kept) >= self._most:
+            longest = next(iter(self._kept.values()))
             raise Overloaded(
                 f"at most {self._most} sessions may be open, and all are in use: send whole "
                 "stacks without session_id, or try later",
                 code="too_many_sessions",
-                retry_after=self._idle,
+                retry_after=longest.used + self._idle - self._clock(),
             )
         self._kept[key] = Session(stack, step or 0, self._clock())
         self._kept.move_to_end(key)
@@ -75,7 +76,9 @@ class Sessions:
             raise lost(f"step must be {session.step} again or {following}, got {step}")
         session.used = self._clock()
         self._kept.move_to_end(key)
-        if step != session.step:
+        if step == session.step:
+            session.before = None  # who repeats steps needs nothing taken back
+        else:
             session.before = (session.stack, session.step)
             session.stack = np.concatenate((session.stack[1:], frame[None]))
             session.step = following
@@ -86,10 +89,12 @@ class Sessions:
 
         Args:
             key: of the session.
-            stack: what `push` returned for that frame.
+            stack: what `push` returned for that frame, or a view of it.
         """
         session = self._kept.get(key)
-        if session is not None and session.stack is stack and session.before is not None:
+        if session is None or session.before is None:
+            return
+        if np.may_share_memory(session.stack, stack):  # else a newer frame has come
             (session.stack, session.step), session.before = session.before, None
 
     def close(self, key: str) -> None:

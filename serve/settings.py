@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from rllib_ez.core.config import ENGINES
 from rllib_ez.errors import SettingError
 from serve.batcher import BatcherConfig
+
+KINDS: dict[str, tuple[type, ...]] = {
+    "int": (int,),
+    "float": (int, float),
+    "bool": (bool,),
+    "str": (str,),
+    "None": (type(None),),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,25 +47,44 @@ class ServiceSettings:
                 raise SettingError(f"{name} must be > 0 seconds, got {getattr(self, name)}")
         if self.simulations is not None and self.simulations < 1:
             raise SettingError(f"simulations must be >= 1, got {self.simulations}")
-        if self.threads < 0:
-            raise SettingError(f"threads must be >= 0, got {self.threads}")
+        for name in ("threads", "drain_seconds"):
+            if getattr(self, name) < 0:
+                raise SettingError(f"{name} must be >= 0, got {getattr(self, name)}")
+        if self.device.partition(":")[0] not in ("cpu", "cuda"):
+            raise SettingError(f"device must be 'cpu' or 'cuda', got {self.device!r}")
+        if self.engine not in ENGINES:
+            raise SettingError(f"engine must be one of {', '.join(ENGINES)}, got {self.engine!r}")
 
     @classmethod
     def of(cls, given: dict[str, Any]) -> ServiceSettings:
         """From flat names and values; those of `BatcherConfig` among them.
 
         Raises:
-            SettingError: an unknown name, or a value out of range.
+            SettingError: an unknown name, or a value of another type or out of range.
         """
-        batching = {f.name for f in fields(BatcherConfig)}
-        own = {f.name for f in fields(cls)} - {"batcher"}
-        unknown = sorted(given.keys() - batching - own)
+        batching = {f.name: f for f in fields(BatcherConfig)}
+        own = {f.name: f for f in fields(cls) if f.name != "batcher"}
+        unknown = sorted(given.keys() - batching.keys() - own.keys())
         if unknown:
             raise SettingError(
-                f"settings of the service must be among {sorted(own | batching)}, got {unknown}"
+                f"settings of the service must be among {sorted({*own, *batching})}, got {unknown}"
             )
-        try:
-            batcher = BatcherConfig(**{k: v for k, v in given.items() if k in batching})
-            return cls(**{k: v for k, v in given.items() if k in own}, batcher=batcher)
-        except (TypeError, ValueError) as error:
-            raise SettingError(str(error)) from error
+        for name, value in given.items():
+            check_type(name, value, str((own.get(name) or batching[name]).type))
+        batcher = BatcherConfig(**{k: v for k, v in given.items() if k in batching})
+        return cls(**{k: v for k, v in given.items() if k in own}, batcher=batcher)
+
+
+def check_type(name: str, value: Any, declared: str) -> None:
+    """Raises SettingError where YAML, or whoever wrote it, meant something else.
+
+    Args:
+        name: of the setting.
+        value: a plain one.
+        declared: its field's type, as "int | None".
+    """
+    names = declared.split(" | ")
+    kinds = tuple(kind for one in names for kind in KINDS[one])
+    fits = isinstance(value, kinds) and ("bool" in names or not isinstance(value, bool))
+    if not fits or (isinstance(value, float) and not math.isfinite(value)):
+        raise SettingError(f"{name} must be {declared}, got {value!r}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rllib_ez.errors import SettingError
@@ -18,22 +18,24 @@ SHORTEST = 16  # characters
 class Tokens:
     """Digests, so that a comparison takes the same time whatever was sent."""
 
-    known: tuple[tuple[str, bytes], ...] | None  # (role, SHA-256); None: nobody is asked
+    # (role, SHA-256); None: nobody is asked
+    known: tuple[tuple[str, bytes], ...] | None = field(repr=False)
 
     @classmethod
     def read(cls, path: str | None) -> Tokens:
         """Reads lines "client TOKEN" and "admin TOKEN"; blank lines and # lines are skipped.
 
         Raises:
-            SettingError: no such file, another line, a short token, or nobody may ask.
+            SettingError: no such file, another line, a short token, one that stands twice, or
+                nobody may ask.
         """
         if path is None:
             return cls(None)
         try:
-            lines = Path(path).read_text().splitlines()
+            lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise SettingError(f"token_file must be a readable file, got {error}") from error
-        known = []
+        known: list[tuple[str, bytes]] = []
         for number, line in enumerate(lines, start=1):
             words = line.split()
             if not words or words[0].startswith("#"):
@@ -49,7 +51,12 @@ class Tokens:
                     f"line {number} of {path}: python -c 'import secrets; "
                     "print(secrets.token_urlsafe(32))'"
                 )
-            known.append((words[0], hashed(words[1].encode())))
+            digest = hashed(words[1].encode())
+            if any(digest == other for _, other in known):  # its role would be anybody's guess
+                raise SettingError(
+                    f"a token must stand once, got it again in line {number} of {path}"
+                )
+            known.append((words[0], digest))
         if not known:
             raise SettingError(f"token_file must hold at least one token, got none in {path}")
         return cls(tuple(known))

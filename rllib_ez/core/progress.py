@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,27 +11,36 @@ PROGRESS = "progress.jsonl"
 
 
 def read_progress(folder: Path) -> list[dict[str, Any]]:
-    """The rows of progress.jsonl; a last line cut short by a crash is left out."""
+    """The rows of progress.jsonl; a line cut short by a crash, and what follows, is left out."""
     rows = []
     path = folder / PROGRESS
-    for line in path.read_text().splitlines() if path.exists() else []:
+    for line in path.read_text(errors="replace").splitlines() if path.exists() else []:
         try:
-            rows.append(json.loads(line))
+            row = json.loads(line)
         except ValueError:
             break
+        if not isinstance(row, dict):
+            break
+        rows.append(row)
     return rows
 
 
 def last_evaluation(folder: Path, *, env_steps: int) -> dict[str, Any] | None:
-    """The last evaluation of a run up to so many steps: mean return, episodes, steps; or None."""
-    found = None
-    for row in read_progress(folder):
-        if "evaluation" in row and row["env_steps"] <= env_steps:
-            found = row
-    if found is None:
+    """The last evaluation of a run up to so many steps: mean return, episodes, steps; or None.
+
+    Args:
+        folder: the run's. Another one, whatever lies there, has no evaluation.
+        env_steps: a checkpoint's.
+    """
+    try:
+        rows = [row for row in read_progress(folder) if "evaluation" in row]
+        found = [row for row in rows if row["env_steps"] <= env_steps]
+        if not found or not math.isfinite(found[-1]["evaluation"]["return_mean"]):
+            return None
+        return {
+            "return_mean": found[-1]["evaluation"]["return_mean"],
+            "episodes": len(found[-1]["evaluation"]["returns"]),
+            "env_steps": found[-1]["env_steps"],
+        }
+    except (OSError, LookupError, TypeError):
         return None
-    return {
-        "return_mean": found["evaluation"]["return_mean"],
-        "episodes": len(found["evaluation"]["returns"]),
-        "env_steps": found["env_steps"],
-    }
