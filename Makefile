@@ -28,10 +28,11 @@ train: $(STAMP) ## Train; ENV is a preset (cartpole), a game (pong) or a Gymnasi
 		$(if $(SEED),--seed $(SEED)) $(if $(OUT),--out $(OUT)) $(ARGS)
 
 test: static ## All that `check` does, and every test
-	$(BIN)/pytest $(PYTEST_ARGS)
+	$(BIN)/pytest -n 2 -m "not slow and not ray" $(PYTEST_ARGS)
+	$(BIN)/pytest -m "slow or ray" $(PYTEST_ARGS)
 
 check: static ## Format, lint, types, layers, fast tests
-	$(BIN)/pytest -m "not slow and not ray" $(PYTEST_ARGS)
+	$(BIN)/pytest -n 2 -m "not slow and not ray" $(PYTEST_ARGS)
 
 static: $(STAMP)
 	$(BIN)/ruff format --check $(SOURCES)

@@ -18,7 +18,6 @@ import numpy.typing as npt
 from rllib_ez.core.acting import Actor
 from rllib_ez.core.agent_card import AgentCard, read_agent
 from rllib_ez.core.engines import SearchEngine, StepEngine, blank_engine
-from rllib_ez.core.random import Stream, search_seeds
 from rllib_ez.core.types import SearchResult
 from rllib_ez.errors import CheckpointError, ObservationError
 
@@ -99,7 +98,7 @@ class Agent:
         """
         stacks = self._checked(as_array(observations), self.observation_shape, batch=True)
         if seeds is None:
-            seeds = search_seeds(0, Stream.EVALUATE, np.zeros(len(stacks), np.int64))
+            seeds = np.zeros(len(stacks), np.uint64)
         return self._actor.exploit(
             stacks, seeds=seeds, legal=legal, num_simulations=num_simulations, trace=trace
         )

@@ -15,6 +15,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,22 +77,28 @@ def served(
     tmp_path_factory: pytest.TempPathFactory, vector_agent: Path, pixel_agent: Path
 ) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("served")
-    run = folder / "run"
-    shutil.copytree(vector_agent, run / "checkpoint_000000100")
+    shutil.copytree(vector_agent, folder / "run" / "checkpoint_000000100")
+    agents = (f"{vector_agent}=vector", f"{pixel_agent}=pixel")
+    followed = ("--follow", f"{folder / 'run'}=followed")
+    with serving(folder, *agents, *followed, agent=vector_agent) as found:
+        yield found
+
+
+@contextmanager
+def serving(folder: Path, *args: str, agent: Path) -> Iterator[Served]:
+    """`ez serve` in a process of its own, ready."""
     (folder / "tokens").write_text(f"client {CLIENT}\nadmin {ADMIN}\n")
     port = free_port()
     command = [
-        *(sys.executable, "-m", "cli.main", "serve", f"{vector_agent}=vector"),
-        f"{pixel_agent}=pixel",
-        *("--follow", f"{run}=followed", "--port", str(port)),
+        *(sys.executable, "-m", "cli.main", "serve", *args, "--port", str(port)),
         *("--token-file", str(folder / "tokens"), "--log-dir", str(folder / "logs")),
     ]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True) as process:
-        served = Served(f"http://127.0.0.1:{port}", process, vector_agent, run, folder / "logs")
+        found = Served(f"http://127.0.0.1:{port}", process, agent, folder / "run", folder / "logs")
         try:
-            wait_until(lambda: is_ready(served.url), seconds=120)
-            yield served
+            wait_until(lambda: is_ready(found.url), seconds=120)
+            yield found
         finally:
             process.kill()
 
