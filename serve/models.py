@@ -162,7 +162,7 @@ def try_out(model: ServedModel, batch: int) -> None:
     stacks = np.zeros((batch, *model.agent.observation_shape), card.frame_dtype)
     budget = np.full(batch, model.limits.default_simulations, np.int32)
     try:
-        result = model.agent.search(stacks, num_simulations=budget)
+        result = model.agent.search(stacks, num_simulations=budget, trace=True)
     except ValueError as error:  # the search refuses roots that are not finite
         raise CheckpointError(f"checkpoint must give finite numbers, got {error}") from error
     legal = (result.action >= 0) & (result.action < card.model.num_actions)
