@@ -16,11 +16,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import secrets
 import signal
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -28,7 +25,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +34,7 @@ import psutil
 
 from benchmarks.machine import describe_machine
 from benchmarks.service_faults_report import write_report
+from benchmarks.serving_process import running
 from serve.client import ActionClient
 from serve.load_connection import Address, Connection
 from serve.loadtest import LoadSettings, requests_to
@@ -56,13 +54,12 @@ def main() -> None:
     parser.add_argument("--phases", nargs="+", default=list(PHASES), choices=PHASES)
     parser.add_argument("--rounds", type=int, default=5, help="reloads, and kills")
     parser.add_argument("--minutes", type=float, default=10.0, help="of the soak")
-    parser.add_argument("--port", type=int, default=8700)
     parser.add_argument("--out", type=Path, default=FOLDER)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     path = args.out / "result.json"
     result: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    with service(args.checkpoint, args.port) as target:
+    with service(args.checkpoint.absolute()) as target:
         phases = {
             "reload": lambda: reload_phase(target, args.rounds),
             "kill": lambda: kill_phase(target, args.rounds),
@@ -82,9 +79,9 @@ class Target:
     """The service."""
 
     url: str
-    process: subprocess.Popen[bytes]
+    pid: int
     checkpoint: Path
-    info: dict[str, Any] = field(default_factory=dict)
+    info: dict[str, Any]  # as the service tells it
 
     def admin(self, path: str, body: dict[str, Any]) -> None:
         """Calls an admin's route of the model."""
@@ -106,7 +103,7 @@ class Target:
     def memory(self) -> dict[str, int]:
         """Bytes by process, without what is shared."""
         found: Counter[str] = Counter()
-        for process in psutil.Process(self.process.pid).children(recursive=True):
+        for process in psutil.Process(self.pid).children(recursive=True):
             try:
                 memory = process.memory_info()
                 words = " ".join(process.cmdline())
@@ -117,7 +114,7 @@ class Target:
 
     def replica(self) -> psutil.Process:
         """The process that answers."""
-        for process in psutil.Process(self.process.pid).children(recursive=True):
+        for process in psutil.Process(self.pid).children(recursive=True):
             if role_of(" ".join(process.cmdline())) == "replica":
                 return process
         raise LookupError("no replica")
@@ -138,27 +135,19 @@ def role_of(command: str) -> str:
 
 
 @contextmanager
-def service(checkpoint: Path, port: int) -> Iterator[Target]:
+def service(checkpoint: Path) -> Iterator[Target]:
     """`ez serve` in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         tokens = Path(folder) / "tokens"
         tokens.write_text(f"client {CLIENT}\nadmin {ADMIN}\n")
         command = [
-            *(sys.executable, "-m", "cli.main", "serve", f"{checkpoint}=agent"),
-            *("--port", str(port), "--token-file", str(tokens), "--log-dir", folder),
+            *("serve", f"{checkpoint}=agent", "--token-file", str(tokens), "--log-dir", folder),
             *("--max-queue", str(QUEUE), "--max-batch", str(BATCH)),
         ]
-        env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-        with subprocess.Popen(command, env=env) as process:
-            target = Target(f"http://127.0.0.1:{port}", process, checkpoint)
-            try:
-                wait_for(target.is_ready, seconds=180)
-                with ActionClient(target.url, token=CLIENT) as client:
-                    target.info = client.model()
-                yield target
-            finally:
-                process.send_signal(signal.SIGTERM)
-                process.wait(60)
+        with running("cli.main", *command, path="/readyz") as (pid, url):
+            with ActionClient(url, token=CLIENT) as client:
+                info = client.model()
+            yield Target(url, pid, checkpoint, info)
 
 
 def wait_for(is_so: Any, *, seconds: float) -> float:

@@ -11,17 +11,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import describe_machine
+from benchmarks.serving_process import running
 
 ROOT = Path(__file__).parents[1]
 FOLDER = Path(__file__).parent / "results" / "service_scores"
@@ -35,12 +32,11 @@ def main() -> None:
     )
     parser.add_argument("agents", nargs="+", help="CHECKPOINT=NAME")
     parser.add_argument("--episodes", type=int, default=20)
-    parser.add_argument("--port", type=int, default=8710)
     parser.add_argument("--out", type=Path, default=FOLDER)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     result: dict[str, Any] = {"machine": describe_machine(), "agents": {}}
-    with service(args.agents, args.port) as url:
+    with running("cli.main", "serve", *args.agents, path="/readyz") as (_, url):
         for text in args.agents:
             path, _, name = text.rpartition("=")
             ways: dict[str, Any] = {"local": evaluated(path, episodes=args.episodes)}
@@ -55,36 +51,9 @@ def main() -> None:
     print(table(result))
 
 
-@contextmanager
-def service(agents: list[str], port: int) -> Iterator[str]:
-    """`ez serve` in a process of its own."""
-    url = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "cli.main", "serve", *agents, "--port", str(port)]
-    with subprocess.Popen(command, cwd=ROOT, env=environ()) as process:
-        try:
-            end = time.monotonic() + 180
-            while not is_ready(url):
-                if time.monotonic() > end:
-                    raise TimeoutError("the service did not come up")
-                time.sleep(0.2)
-            yield url
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(60)
-
-
 def environ() -> dict[str, str]:
     """This process's, with the checkout first."""
     return {**os.environ, "PYTHONPATH": str(ROOT)}
-
-
-def is_ready(url: str) -> bool:
-    """What /readyz says."""
-    try:
-        with urllib.request.urlopen(f"{url}/readyz", timeout=5):
-            return True
-    except OSError:
-        return False
 
 
 def evaluated(*arguments: str, episodes: int) -> dict[str, Any]:

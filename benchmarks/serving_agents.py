@@ -3,32 +3,22 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.gpu.paper import NETWORK
 from rllib_ez.core.agent_card import AgentCard, read_agent, write_agent
 from rllib_ez.core.agent_folder import FOLDER
-from rllib_ez.core.config import ModelConfig, SearchConfig
+from rllib_ez.core.config import SearchConfig
 from rllib_ez.core.networks import EfficientZeroModel
 
 
 def write_paper_agent(folder: Path) -> Path:
     """An untrained agent of the paper's size."""
-    model = ModelConfig(
-        network="pixel",
-        frame_shape=(96, 96, 3),
-        frame_stack=4,
-        num_actions=6,
-        lstm_size=512,
-        value_range=300.0,
-        value_bins=601,
-        value_prefix_range=300.0,
-        value_prefix_bins=601,
-        projection_size=1024,
-        prediction_hidden_size=512,
-    )
+    model = replace(NETWORK, num_actions=6)
     card = AgentCard(
         env="pong",
         env_config={},
