@@ -24,15 +24,12 @@ COLUMNS = (
     "search alone, obs/s",
     "ratio",
     "p50 ms",
-    "p95 ms",
     "p99 ms",
     "batch",
     "queue / search / rest",
     "CPU ms: HTTP",
-    "of it HAProxy",
     "search",
-    "cores: service idle",
-    "busy",
+    "cores: service",
     "clients",
     "others",
     "errors",
@@ -66,7 +63,8 @@ def table(report: dict[str, Any]) -> str:
         "cores. Medians of the rounds. The ratio is to searches of the same batch sizes back to "
         "back in a process of its own, right after the step. CPU is per request and of all "
         "processes of the service, less what they use when nobody asks; HTTP is what is not search "
-        "(RLlib's: everything), told for one thread only.",
+        "(RLlib's: everything), told for one thread only. p95, HAProxy's share and idle cores: "
+        "result.json.",
         "",
         f"    {report['command']}",
         "",
@@ -95,13 +93,12 @@ def cells(group: Sequence[Row]) -> list[str]:
         with_range(group, "observations_per_second"),
         number(middle(group, "alone", "observations_per_second"), 0),
         percent(middle(group, "ratio")),
-        *(number(middle(group, "latency_ms", name), 1) for name in ("p50", "p95", "p99")),
+        *(number(middle(group, "latency_ms", name), 1) for name in ("p50", "p99")),
         number(middle(group, "batch_mean"), 1),
         " / ".join(percent(share) for share in shares) if is_search else "",
         number(http, 2),
-        number(middle(group, "cpu_ms", "haproxy"), 2),
         number(middle(group, "server_cpu_ms", "search"), 2),
-        *(number(cores_of_service(group, name), 2) for name in ("idle_cores", "cores")),
+        number(cores_of_service(group, "cores"), 2),
         *(number(middle(group, "cores", name), 2) for name in ("clients", "others")),
         str(sum(sum(one["errors"].values()) for one in group)),
     ]

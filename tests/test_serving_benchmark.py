@@ -151,14 +151,14 @@ def test_the_table_tells_medians_and_ranges_of_the_rounds():
     slower = {**ROW, "observations_per_second": 100.0, "round": 1}
     text = table(report_of(ROW, slower, peer()))
     assert "### toy: vector network, observation [1, 4] (16 bytes), 16 simulations" in text
-    assert "| ours | 1 | 8 | 150 (100-200) | 250 | 80% | 10.0 | 20.0 | 30.0 | 6.5 " in text
-    assert "| 10% / 60% / 30% | 1.40 | 0.50 | 2.00 | 0.06 | 0.74 | 0.02 | 0.25 | 0 |" in text
+    assert "| ours | 1 | 8 | 150 (100-200) | 250 | 80% | 10.0 | 30.0 | 6.5 " in text
+    assert "| 10% / 60% / 30% | 1.40 | 2.00 | 0.74 | 0.02 | 0.25 | 0 |" in text
 
 
 def test_all_that_rllibs_example_spends_is_http():
     text = table(report_of(peer()))
     assert "| RLlib's example (no search) | 1 | 8 | 200 |  |  | 10.0 " in text
-    assert "|  | 3.40 | 0.50 |  | 0.06 | 0.74 |" in text
+    assert "|  | 3.40 |  | 0.74 |" in text
 
 
 def test_a_picture_has_a_column_for_each_agent(tmp_path: Path):
