@@ -114,7 +114,9 @@ def test_the_newest_version_of_the_changelog_is_ours():
 
 def test_development_tools_are_pinned_exactly(project: dict[str, Any]):
     tools = project["project"]["optional-dependencies"]["dev"]
-    loose = [tool for tool in tools if not re.fullmatch(r"[\w-]+(\[\w+\])?==[\d.]+|rllib-ez\[.+\]", tool)]
+    loose = [
+        tool for tool in tools if not re.fullmatch(r"[\w-]+(\[\w+\])?==[\d.]+|rllib-ez\[.+\]", tool)
+    ]
     assert loose == []
 
 
