@@ -198,7 +198,6 @@ class Batcher:
         answers, wall, cpu = await self._search(lane, jobs)
         each = wall / size
         self._search_seconds = wall
-        lane.times.note(size, wall)
         self._seconds_each += (0.2 if self._seconds_each else 1.0) * (each - self._seconds_each)
         for job, answer in zip(jobs, answers, strict=True):
             if job.future.done():  # timed out, or its client has gone
@@ -242,18 +241,15 @@ class Batcher:
         )
 
     async def _gather(self, lane: Lane[Any, Any], answered: int) -> None:
-        """Waits a moment for those just answered to ask again, where a fuller batch saves time.
+        """Waits a moment for those just answered to ask again.
 
         Without it, clients that wait for each answer settle into two halves that take turns, and
         a whole batch falls apart: who asks first again would be searched alone.
         Where other lanes wait they come first, and this one fills up meanwhile.
         """
         wanted = min(answered + lane.count, self.config.max_batch)
-        first = wanted - lane.count if 0 < lane.count < wanted else wanted // 2
         seconds = min(
-            self.config.gather_fraction * self._search_seconds,
-            self.config.max_gather_seconds,
-            lane.times.gain(first, wanted - first) if first else 0.0,
+            self.config.gather_fraction * self._search_seconds, self.config.max_gather_seconds
         )
         end = time.perf_counter() + seconds
         while lane.count == self.queued < wanted and (left := end - time.perf_counter()) > 0:

@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from serve.search_times import SearchTimes
-
 Q = TypeVar("Q")  # what one request asks
 A = TypeVar("A")  # what it gets
 
@@ -36,7 +34,6 @@ class Lane(Generic[Q, A]):
     search: Callable[[list[Q]], list[A]]
     waiting: deque[Job[Q, A]] = field(default_factory=deque)
     count: int = 0  # observations in `waiting`
-    times: SearchTimes = field(default_factory=SearchTimes)
 
 
 @dataclass(slots=True, eq=False)
