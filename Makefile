@@ -29,7 +29,7 @@ train: $(STAMP) ## Train; ENV is a preset (cartpole), a game (pong) or a Gymnasi
 
 test: static ## All that `check` does, and every test
 	$(BIN)/pytest -n 2 -m "not slow and not ray" $(PYTEST_ARGS)
-	$(BIN)/pytest -m "slow or ray" $(PYTEST_ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile -m "slow or ray" $(PYTEST_ARGS)
 
 check: static ## Format, lint, types, layers, fast tests
 	$(BIN)/pytest -n 2 -m "not slow and not ray" $(PYTEST_ARGS)
