@@ -73,8 +73,8 @@ def test_what_a_process_does_is_told_by_its_title(command, role):
 
 def test_what_a_process_allocates_is_its_own_memory():
     before = memory_of(os.getpid()).own
-    kept = np.ones(8 * MIB, np.uint8)
-    assert memory_of(os.getpid()).own - before > 7 * MIB
+    kept = np.ones(64 * MIB, np.uint8)  # so much is never taken from what had been freed
+    assert memory_of(os.getpid()).own - before > 60 * MIB
     del kept
 
 
