@@ -14,7 +14,6 @@ Writes benchmarks/results/service_faults/: result.json after every phase, table.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import secrets
 import signal
@@ -33,11 +32,11 @@ import numpy as np
 import psutil
 
 from benchmarks.machine import describe_machine
+from benchmarks.service_crowd import Crowd
 from benchmarks.service_faults_report import write_report
 from benchmarks.serving_process import running
 from serve.client import ActionClient
-from serve.load_connection import Address, Connection
-from serve.loadtest import LoadSettings, requests_to
+from serve.loadtest import LoadSettings
 
 FOLDER = Path(__file__).parent / "results" / "service_faults"
 ADMIN, CLIENT = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
@@ -91,6 +90,11 @@ class Target:
             headers={"Authorization": f"Bearer {ADMIN}", "Content-Type": "application/json"},
         )
         urllib.request.urlopen(request, timeout=120).close()
+
+    def crowd(self, clients: int, *, simulations: int | None = None) -> Crowd:
+        """Clients that ask it, to be entered."""
+        settings = LoadSettings(url=self.url, token=CLIENT, simulations=simulations)
+        return Crowd(settings, self.info, clients)
 
     def is_ready(self) -> bool:
         """What /readyz says."""
@@ -160,65 +164,9 @@ def wait_for(is_so: Any, *, seconds: float) -> float:
     return time.perf_counter() - begun
 
 
-class Crowd:
-    """Clients in a thread of their own that ask without a pause and without retries."""
-
-    def __init__(self, target: Target, clients: int, *, simulations: int | None = None) -> None:
-        settings = LoadSettings(url=target.url, token=CLIENT, simulations=simulations)
-        self._address = Address.of(target.url)
-        self._requests = requests_to(self._address, settings, target.info)
-        self._clients, self._is_over = clients, False
-        self.done: list[tuple[float, float]] = []  # when it was answered with 200, seconds taken
-        self.failed: list[tuple[float, str]] = []  # when, and how
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
-
-    def __enter__(self) -> Crowd:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._is_over = True
-        self._thread.join()
-
-    async def _run(self) -> None:
-        await asyncio.gather(*(self._client(i) for i in range(self._clients)))
-
-    async def _client(self, number: int) -> None:
-        connection = Connection(self._address, 60.0)
-        while not self._is_over:
-            begun = time.perf_counter()
-            try:
-                status, _ = await connection.ask(self._requests[number % len(self._requests)])
-            except OSError as error:
-                self.failed.append((time.perf_counter(), type(error).__name__))
-                await asyncio.sleep(0.02)
-                continue
-            now = time.perf_counter()
-            if status == 200:
-                self.done.append((now, now - begun))
-            else:
-                self.failed.append((now, str(status)))
-                await asyncio.sleep(0.02)
-        connection.close()
-
-    def summary(self, since: float = 0.0, until: float = float("inf")) -> dict[str, Any]:
-        """Counts, latencies and the longest time without any answer, in a span of time."""
-        done = [(t, s) for t, s in self.done if since <= t <= until]
-        latency = np.array([s for _, s in done] or [np.nan])
-        moments = np.sort([t for t, _ in done])
-        return {
-            "answered": len(done),
-            "failed": dict(Counter(how for t, how in self.failed if since <= t <= until)),
-            "p50_ms": 1000 * float(np.median(latency)),
-            "p99_ms": 1000 * float(np.percentile(latency, 99)),
-            "max_ms": 1000 * float(latency.max()),
-            "longest_gap_ms": 1000 * float(np.diff(moments).max()) if len(moments) > 1 else None,
-        }
-
-
 def reload_phase(target: Target, rounds: int) -> dict[str, Any]:
     """Loads and rolls back under load; the same length of time without either comes first."""
-    with Crowd(target, 8) as crowd:
+    with target.crowd(8) as crowd:
         time.sleep(2)
         begun = time.perf_counter()
         time.sleep(2.0 * rounds)
@@ -250,7 +198,7 @@ def kill_phase(target: Target, rounds: int) -> dict[str, Any]:
     threads = [
         threading.Thread(target=patient, args=(target, stop, errors, answered)) for _ in range(4)
     ]
-    with Crowd(target, 8) as crowd:
+    with target.crowd(8) as crowd:
         for thread in threads:
             thread.start()
         for _ in range(rounds):
@@ -294,17 +242,17 @@ def patient(target: Target, stop: threading.Event, errors: list[str], answered: 
 def overload_phase(target: Target) -> dict[str, Any]:
     """Far more than can be answered; then the usual again."""
     before = target.memory()
-    with Crowd(target, 8) as crowd:
+    with target.crowd(8) as crowd:
         time.sleep(5)
     usual = crowd.summary()
     samples = []
-    with Crowd(target, 256, simulations=200) as crowd:
+    with target.crowd(256, simulations=200) as crowd:
         for _ in range(15):
             time.sleep(2)
             samples.append(target.memory())
     overrun = crowd.summary()
     begun = time.perf_counter()
-    with Crowd(target, 8) as crowd:
+    with target.crowd(8) as crowd:
         wait_for(lambda: crowd.done, seconds=60)
         recovered = time.perf_counter() - begun
         time.sleep(5)
@@ -322,7 +270,7 @@ def overload_phase(target: Target) -> dict[str, Any]:
 def soak_phase(target: Target, minutes: float) -> dict[str, Any]:
     """Full load; memory every ten seconds."""
     samples = []
-    with Crowd(target, 64) as crowd:
+    with target.crowd(64) as crowd:
         end = time.perf_counter() + 60 * minutes
         while time.perf_counter() < end:
             time.sleep(10)

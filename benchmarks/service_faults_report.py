@@ -22,9 +22,10 @@ def write_report(result: dict[str, Any], folder: Path) -> None:
         if name in result:
             lines += [*SECTIONS[name](result[name]), ""]
     machine = next(iter(result.values()))["machine"]
+    commits = ", ".join(f"{name} {part['machine']['commit']}" for name, part in result.items())
     lines += [
         f"{machine['processor']}, {machine['cpus']} cores shared by service and clients, "
-        f"ray {machine['ray']}, torch {machine['torch']}, commit {machine['commit']}.",
+        f"ray {machine['ray']}, torch {machine['torch']}; commits: {commits}.",
         "",
         "    python -m benchmarks.service_faults runs/RUN",
     ]

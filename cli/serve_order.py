@@ -14,6 +14,7 @@ import yaml
 from rllib_ez.core.agent_card import AgentCard, read_agent
 from rllib_ez.core.agent_folder import find_agent
 from rllib_ez.errors import SettingError
+from serve.haproxy import is_loopback
 from serve.naming import check_models, check_name
 from serve.settings import ServiceSettings
 from serve.tokens import Tokens
@@ -123,11 +124,12 @@ def check_device(device: str) -> None:
 
 def check_host(host: str, *, has_tokens: bool) -> None:
     """Raises SettingError where anybody on the network could call the service."""
-    try:
-        is_local = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError as error:
-        raise SettingError(f"host must be an address as 127.0.0.1, got {host!r}") from error
-    if not is_local and not has_tokens:
+    if host != "localhost":
+        try:
+            ipaddress.ip_address(host)
+        except ValueError as error:
+            raise SettingError(f"host must be an address as 127.0.0.1, got {host!r}") from error
+    if not is_loopback(host) and not has_tokens:
         raise SettingError(
             f"a service on {host!r} must have tokens, as others can reach it: --token-file FILE "
             "(or --open, if that is meant)"

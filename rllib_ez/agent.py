@@ -8,12 +8,14 @@ action = agent.act(observation)
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from rllib_ez.core.acting import Actor
 from rllib_ez.core.agent_card import AgentCard, read_agent
@@ -52,12 +54,31 @@ class Agent:
         card, weights = read_agent(checkpoint)
         if num_simulations is not None:
             card = replace(card, search=replace(card.search, num_simulations=num_simulations))
+        try:
+            return cls.of(card, weights, device=device, engine=engine)
+        except CheckpointError as error:
+            raise CheckpointError(f"{error} in {checkpoint}") from error
+
+    @classmethod
+    def of(
+        cls,
+        card: AgentCard,
+        weights: Mapping[str, Tensor],
+        *,
+        device: str = "cpu",
+        engine: str = "auto",
+    ) -> Agent:
+        """An agent of what `read_agent` has read.
+
+        Raises:
+            CheckpointError: the weights do not fit the card.
+        """
         model = blank_engine(card.model, device=device, engine=engine)
         try:
             model.load(weights)
         except (RuntimeError, TypeError, ValueError, AttributeError) as error:
             raise CheckpointError(
-                f"checkpoint must hold weights that fit its card, got {error} in {checkpoint}"
+                f"checkpoint must hold weights that fit its card, got {error}"
             ) from error
         return cls(card, model)
 

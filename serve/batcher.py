@@ -12,8 +12,7 @@ from typing import Any
 
 from rllib_ez.errors import SettingError
 from serve.errors import DeadlineExceeded, Internal, NotReady, Overloaded
-from serve.lanes import A, Job, Lane, Lanes, Q
-from serve.lanes import Answered as Answered
+from serve.lanes import A, Answered, Job, Lane, Lanes, Q
 from serve.logs import log
 
 

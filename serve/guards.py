@@ -136,12 +136,8 @@ def error_response(error: Exception, scope: Scope) -> Response:
     body = told.body(request_id)
     if scope["path"] == "/v2" or scope["path"].startswith("/v2/"):
         body = {"error": str(told)}  # the Open Inference Protocol's own form
-    headers = (
-        {**(getattr(error, "headers", None) or {}), **told.headers()}
-        if isinstance(error, HTTPException)
-        else told.headers()
-    )
-    return JSONResponse(body, told.status, headers)
+    own = error.headers if isinstance(error, HTTPException) else None  # Allow, of the router
+    return JSONResponse(body, told.status, {**(own or {}), **told.headers()})
 
 
 def is_open(path: str) -> bool:

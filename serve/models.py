@@ -111,8 +111,9 @@ def load_model(
             what its network gives are not finite.
     """
     folder = find_agent(Path(checkpoint))
-    check_finite(read_agent(folder.parent)[1])
-    agent = Agent.load(folder.parent, device=settings.device, engine=settings.engine)
+    card, weights = read_agent(folder.parent)
+    check_finite(weights)
+    agent = Agent.of(card, weights, device=settings.device, engine=settings.engine)
     default = settings.simulations or agent.card.search.num_simulations
     limits = Limits(
         default_simulations=default,

@@ -8,7 +8,9 @@ from typing import Any
 import msgpack
 import numpy as np
 
+from rllib_ez.core.agent_card import AgentCard
 from serve.bodies import MSGPACK
+from serve.models import ServedModel
 from serve.query import Query
 from serve.roster import Seat
 from serve.service import Outcome
@@ -80,14 +82,28 @@ def model_info(seat: Seat, *, is_default: bool) -> dict[str, Any]:
     """`serve.schema.ModelInfo` as plain values, of a model that answers."""
     model = seat.current
     assert model is not None, seat.name
-    card = model.card
-    shape = card.model
     return {
         "name": seat.name,
         "version": model.version,
         "state": seat.state,
         "error": None if seat.failed is None else seat.failed[1],
         "default": is_default,
+        **told_of_card(model.card),
+        "simulations": {
+            "default": model.limits.default_simulations,
+            "max": model.limits.max_simulations,
+        },
+        "checkpoint": told_of_checkpoint(model),
+        "evaluation": model.evaluation,
+        "loaded_at": model.loaded_at,
+        "max_observations": model.limits.max_observations,
+    }
+
+
+def told_of_card(card: AgentCard) -> dict[str, Any]:
+    """Environment, spaces, preprocessing and search."""
+    shape = card.model
+    return {
         "env": card.env,
         "observation": {
             "shape": [shape.frame_stack, *shape.frame_shape],
@@ -101,20 +117,17 @@ def model_info(seat: Seat, *, is_default: bool) -> dict[str, Any]:
             "grayscale": card.grayscale,
             "env_config": card.env_config,
         },
-        "simulations": {
-            "default": model.limits.default_simulations,
-            "max": model.limits.max_simulations,
-        },
         "search": {"method": card.search.search_method, "discount": card.search.discount},
-        "checkpoint": {
-            "path": model.path,
-            "sha256": model.sha256,
-            "env_steps": card.num_env_steps,
-            "updates": card.num_updates,
-            "seed": card.seed,
-            "written_by": card.written_by,
-        },
-        "evaluation": model.evaluation,
-        "loaded_at": model.loaded_at,
-        "max_observations": model.limits.max_observations,
+    }
+
+
+def told_of_checkpoint(model: ServedModel) -> dict[str, Any]:
+    """Where the weights come from."""
+    return {
+        "path": model.path,
+        "sha256": model.sha256,
+        "env_steps": model.card.num_env_steps,
+        "updates": model.card.num_updates,
+        "seed": model.card.seed,
+        "written_by": model.card.written_by,
     }

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from rllib_ez.errors import CheckpointError, SettingError
-from serve.batcher import Answered, Batcher
+from serve.batcher import Batcher
 from serve.errors import Conflict, NotReady, Unprocessable
+from serve.lanes import Answered
 from serve.logs import log
 from serve.metrics import Metrics
 from serve.models import Found, ServedModel

@@ -19,7 +19,8 @@ from benchmarks.serving_alone import Alone, drawn_sizes
 from benchmarks.serving_process import CpuWatch, role_of
 from benchmarks.serving_report import draw, table
 from serve.load_connection import Address
-from tests.serve.under_load import write_untrained
+from tests.serve.agents import written
+from tests.serve.under_load import UNTRAINED
 
 ROOT = Path(__file__).parents[1]
 ROW: dict[str, Any] = {
@@ -116,7 +117,7 @@ def test_sizes_are_drawn_as_often_as_there_were_batches():
 
 
 def test_the_search_alone_counts_observations(tmp_path: Path):
-    alone = Alone(str(write_untrained(tmp_path / "c")), threads=1, largest=8, seed=0)
+    alone = Alone(str(written(tmp_path / "c", UNTRAINED)), threads=1, largest=8, seed=0)
     found = alone.run(np.array([8, 2]), seconds=0.2, simulations=None)
     assert found["observations"] % 2 == 0
     assert found["observations_per_second"] == found["observations"] / found["seconds"]
@@ -125,7 +126,7 @@ def test_the_search_alone_counts_observations(tmp_path: Path):
 
 def test_every_other_round_runs_backwards_and_rllib_needs_its_module(tmp_path: Path):
     args = argparse.Namespace(variants=["ours", "batch", "rllib"], threads=[1, 2], rounds=2)
-    found = cases({"toy": str(write_untrained(tmp_path / "c"))}, args)
+    found = cases({"toy": str(written(tmp_path / "c", UNTRAINED))}, args)
     first = [("ours", 1), ("ours", 2), ("batch", 1)]
     assert [(case.variant, case.threads) for case in found] == first + first[::-1]
     assert [case.round for case in found] == [0, 0, 0, 1, 1, 1]
@@ -133,7 +134,7 @@ def test_every_other_round_runs_backwards_and_rllib_needs_its_module(tmp_path: P
 
 
 def test_rllibs_example_is_asked_in_its_own_form(tmp_path: Path):
-    checkpoint = str(write_untrained(tmp_path / "c"))
+    checkpoint = str(written(tmp_path / "c", UNTRAINED))
     requests = rllib_requests(checkpoint, Address.of("http://h:1"), seed=0)
     head, _, body = requests[0].partition(b"\r\n\r\n")
     assert head.startswith(b"POST /rllib-rlmodule HTTP/1.1\r\n")
@@ -179,7 +180,7 @@ def test_the_papers_agent_has_its_size_and_budget(tmp_path: Path):
 @pytest.mark.slow
 @pytest.mark.ray
 def test_a_short_run_measures_the_service_and_serve_batch(tmp_path: Path):
-    checkpoint = write_untrained(tmp_path / "c")
+    checkpoint = written(tmp_path / "c", UNTRAINED)
     command = [sys.executable, "-m", "benchmarks.serving", "--out", str(tmp_path / "out")]
     command += ["--agents", f"toy={checkpoint}", "--no-paper", "--variants", "ours", "batch"]
     command += ["--clients", "2", "--seconds", "1", "--rounds", "1"]

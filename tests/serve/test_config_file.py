@@ -19,7 +19,8 @@ import pytest
 import yaml
 
 from cli.serve_order import ServeOrder, write_config
-from tests.serve.test_deployment import free_port, is_ready, wait_until
+from serve.environment import free_ports
+from tests.serve.test_deployment import is_ready, wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 BIN = Path(sys.executable).parent
@@ -44,7 +45,7 @@ def written_config(folder: Path, agent: Path, port: int) -> Path:
 @pytest.fixture
 def cluster() -> Iterator[dict[str, str]]:
     """The environment of commands for a cluster on this machine, with its dashboard."""
-    gcs, dashboard = free_port(), free_port()
+    gcs, dashboard = free_ports(2)
     environ = {
         **os.environ,
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
@@ -105,7 +106,7 @@ def replicas() -> set[int]:
 def test_a_changed_file_swaps_the_model_and_keeps_the_replica(
     cluster: dict[str, str], vector_agent: Path, tmp_path: Path
 ):
-    port = free_port()
+    (port,) = free_ports(1)
     url, path = f"http://127.0.0.1:{port}", written_config(tmp_path, vector_agent, port)
     deploy(path, cluster)
     wait_until(lambda: is_ready(url), seconds=90)

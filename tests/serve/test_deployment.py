@@ -7,7 +7,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -26,6 +25,7 @@ import pytest
 
 from rllib_ez.agent import Agent
 from serve.client import ActionClient
+from serve.environment import free_ports
 
 ROOT = Path(__file__).parents[2]
 CLIENT, ADMIN = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
@@ -66,12 +66,6 @@ class Served:
         return found[0]
 
 
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def served(
     tmp_path_factory: pytest.TempPathFactory, vector_agent: Path, pixel_agent: Path
@@ -88,7 +82,7 @@ def served(
 def serving(folder: Path, *args: str, agent: Path) -> Iterator[Served]:
     """`ez serve` in a process of its own, ready."""
     (folder / "tokens").write_text(f"client {CLIENT}\nadmin {ADMIN}\n")
-    port = free_port()
+    (port,) = free_ports(1)
     command = [
         *(sys.executable, "-m", "cli.main", "serve", *args, "--port", str(port)),
         *("--token-file", str(folder / "tokens"), "--log-dir", str(folder / "logs")),

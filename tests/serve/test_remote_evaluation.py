@@ -25,11 +25,11 @@ from rllib_ez.core.config import ModelConfig, SearchConfig
 from rllib_ez.core.networks import EfficientZeroModel
 from rllib_ez.envs import EpisodeResult
 from serve.app import running
-from serve.board import Board
 from serve.client import ActionClient, RequestRefused, ServiceUnavailable
 from serve.service import Service
 from serve.settings import ServiceSettings
 from serve.wire import json_array
+from tests.serve.agents import HereBoard
 from tests.serve.test_client import FRAMES, INFO, Fake, client_of, error, reply
 
 TINY = {"hidden_size": 8, "lstm_size": 4, "projection_size": 8, "prediction_hidden_size": 4}
@@ -71,16 +71,6 @@ def written_agent(folder: Path, env: str, *, noise: float = 0.2) -> Path:
     noisy = {k: w + noise * torch.randn(w.shape) for k, w in weights.items() if "running" not in k}
     write_agent(folder / FOLDER, card, {**weights, **noisy})
     return folder
-
-
-class HereBoard:
-    """A board in this process."""
-
-    def __init__(self) -> None:
-        self._board = Board()
-
-    async def call(self, method: str, *args: Any) -> dict[str, Any]:
-        return getattr(self._board, method)(*args)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from rllib_ez.core.types import SearchResult
-from serve.batcher import Answered
+from serve.lanes import Answered
 from serve.models import Found, ServedModel
 from serve.query import Query
 from serve.replies import act_reply, encoded

@@ -7,20 +7,18 @@ import json
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import uvicorn
 
-from rllib_ez.core.agent_card import AgentCard, write_agent
-from rllib_ez.core.agent_folder import FOLDER
-from rllib_ez.core.config import ModelConfig, SearchConfig
-from rllib_ez.core.networks import EfficientZeroModel
+from rllib_ez.core.config import SearchConfig
 from serve.app import build_app
-from serve.board import Board
 from serve.service import Service
 from serve.settings import ServiceSettings
+from tests.serve.agents import VECTOR, HereBoard, written
 
 MODEL = {
     "name": "toy",
@@ -32,43 +30,16 @@ MODEL = {
 GOOD = {"action": 0, "timing_ms": {"queue": 0.5, "search": 0.25}, "batch_size": 2}
 
 
-class BoardHere:
-    """The board in this process."""
-
-    def __init__(self) -> None:
-        self._board = Board()
-
-    async def call(self, method: str, *args: Any) -> dict[str, Any]:
-        return getattr(self._board, method)(*args)
-
-
-def write_untrained(folder: Path) -> Path:
-    """A small agent for CartPole-v1, as a checkpoint."""
-    model = ModelConfig(hidden_size=8, lstm_size=4, projection_size=8, prediction_hidden_size=4)
-    card = AgentCard(
-        env="CartPole-v1",
-        env_config={},
-        frame_size=96,
-        grayscale=False,
-        frame_dtype="float32",
-        model=model,
-        search=SearchConfig(num_simulations=2),
-        seed=0,
-        num_env_steps=100,
-        num_updates=10,
-        written_by="test",
-    )
-    write_agent(folder / FOLDER, card, EfficientZeroModel(model).inference_state_dict())
-    return folder
+UNTRAINED = replace(VECTOR, search=SearchConfig(num_simulations=2))
 
 
 @contextmanager
 def running_service(folder: Path, **settings: Any) -> Iterator[str]:
     """The service of an untrained agent "cartpole", under uvicorn; its URL."""
-    checkpoint = write_untrained(folder / "checkpoint_000000100")
+    checkpoint = written(folder / "checkpoint_000000100", UNTRAINED)
 
     async def serve_until(stop: asyncio.Event, tell: Callable[[str], None]) -> None:
-        service = Service(ServiceSettings.of({"access_log": False, **settings}), BoardHere())
+        service = Service(ServiceSettings.of({"access_log": False, **settings}), HereBoard())
         await service.start({"cartpole": {"checkpoint": str(checkpoint)}})
         server = uvicorn.Server(uvicorn.Config(build_app(service), port=0, log_level="error"))
         task = asyncio.create_task(server.serve())
