@@ -25,18 +25,19 @@ SECONDS = 10.0  # after which it gives up
 def main(folder: str) -> None:
     """Waits until the driver is gone, then clears up behind it."""
     leaders: dict[int, int] = {}  # session: a file descriptor that tells when its leader dies
-    driver, is_open = os.getppid(), True
-    while is_open:
+    driver = os.getppid()
+    while True:
         ready = select.select([0, *leaders.values()], [], [])[0]
         if 0 in ready:
             told = os.read(0, 4096)
-            is_open = bool(told)
+            if not told:
+                break
             leaders |= opened(int(line) for line in told.split())
-        elif os.getppid() == driver and not select.select([0], [], [], 1.0)[0]:
+        elif os.getppid() != driver:
+            break
+        elif not select.select([0], [], [], 1.0)[0]:
             # Died by itself. Its number may soon be another session's: nothing of ours.
             leaders = {pid: fd for pid, fd in leaders.items() if fd not in ready}
-        else:
-            is_open = False
     end = time.monotonic() + SECONDS
     while time.monotonic() < end and kill_sessions(leaders.keys()):
         time.sleep(0.05)

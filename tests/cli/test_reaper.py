@@ -69,6 +69,27 @@ def test_nothing_stays_of_a_driver_that_ended(driver: subprocess.Popen[str], tmp
     wait_until_gone(daemon, tmp_path / "ray")
 
 
+def test_a_leader_that_ends_while_another_is_told_of_is_not_the_drivers_end(tmp_path: Path):
+    folder = tmp_path / "ray"
+    folder.mkdir()
+    command = [sys.executable, "-I", "-S", str(ROOT / "cli" / "reaper.py"), str(folder)]
+    short = subprocess.Popen(["true"], start_new_session=True)
+    os.waitid(os.P_PID, short.pid, os.WEXITED | os.WNOWAIT)  # a zombie: found, and ended
+    with (
+        subprocess.Popen(["sleep", "60"], start_new_session=True) as daemon,
+        subprocess.Popen(command, stdin=subprocess.PIPE) as process,
+    ):
+        os.write(process.stdin.fileno(), b"%d\n" % short.pid)
+        time.sleep(0.5)  # it waits for a second whether the driver has gone as well
+        os.write(process.stdin.fileno(), b"%d\n" % daemon.pid)
+        time.sleep(0.5)
+        assert process.poll() is None and daemon.poll() is None and folder.exists()
+        process.stdin.close()
+        assert daemon.wait(timeout=10) == -signal.SIGKILL
+    short.wait()
+    assert not folder.exists()
+
+
 def test_a_session_whose_leader_ended_by_itself_is_left_alone(tmp_path: Path):
     folder = tmp_path / "ray"
     folder.mkdir()
