@@ -83,7 +83,8 @@ def test_a_leader_that_ends_while_another_is_told_of_is_not_the_drivers_end(tmp_
         time.sleep(0.5)  # it waits for a second whether the driver has gone as well
         os.write(process.stdin.fileno(), b"%d\n" % daemon.pid)
         time.sleep(0.5)
-        assert process.poll() is None and daemon.poll() is None
+        assert process.poll() is None
+        assert daemon.poll() is None
         assert folder.exists()
         process.stdin.close()
         assert daemon.wait(timeout=10) == -signal.SIGKILL
