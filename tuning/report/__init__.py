@@ -1,0 +1,1 @@
+"""What came of sweeps: tables, statistics, figures, a page."""
