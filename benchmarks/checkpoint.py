@@ -29,11 +29,11 @@ import numpy as np
 import torch
 
 from benchmarks.machine import describe_machine
-from cli.plan import make_plan
 from cli.quiet_ray import local_ray
 from rllib_ez.algorithm.actors import WARM_EPISODES
 from rllib_ez.core.types import Segment
 from rllib_ez.envs import make_env
+from rllib_ez.runs.plan import make_plan
 
 FOLDER = Path(__file__).parent / "results" / "checkpoint"
 EPISODE = 1000  # steps of those that fill replay

@@ -16,8 +16,8 @@ from typing import Any
 
 from benchmarks.machine import describe_machine
 from cli.allocator import keep_freed_memory
-from cli.plan import make_plan
 from cli.quiet_ray import local_ray
+from rllib_ez.runs.plan import make_plan
 
 FOLDER = Path(__file__).parent / "results" / "pong_paper"
 ENV_STEPS, NUM_UPDATES = 200, 20

@@ -49,9 +49,9 @@ def search(
     """Times searches with an agent's network on random observations."""
     import torch
 
-    from cli.threads import default_threads
     from rllib_ez.core.agent_card import read_agent
     from rllib_ez.core.search_timing import SearchRun, load_engine, random_observations
+    from rllib_ez.runs.threads import default_threads
 
     sizes = whole_numbers("batch_sizes", batch_sizes.split(","))
     card, weights = read_agent(checkpoint)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from cli.progress import RECENT_EPISODES, RecentReturn
+from rllib_ez.runs.status import RECENT_EPISODES, RecentReturn
 
 _MARKS: dict[str, Any] = {"marker": "o", "markersize": 4, "capsize": 3, "elinewidth": 0.8}
 

@@ -13,11 +13,11 @@ from rich.console import Console
 from cli.errors import one_line
 
 if TYPE_CHECKING:
-    from cli.evaluation import Player
     from cli.remote import RemoteAgent
     from rllib_ez.agent import Agent
     from rllib_ez.core.agent_card import AgentCard
     from rllib_ez.envs import EpisodeResult
+    from rllib_ez.runs.evaluation import Player
 
 CHECKPOINT = typer.Argument(help="A checkpoint, or a run (then its newest).", show_default=False)
 SERVED = "Action service"  # the panel of `--help` for its options
@@ -63,8 +63,8 @@ def evaluate(
     With the seed and number of episodes of the run, they are its own evaluation's episodes.
     By an action service (--url) they are the same games, action for action.
     """
-    from cli.evaluation import Evaluator, placed_in
     from cli.video import check_video_path
+    from rllib_ez.runs.evaluation import Evaluator, placed_in
 
     if video is not None:
         check_video_path(video)
@@ -111,7 +111,7 @@ def check_choice(
 
 def loaded(checkpoint: Path, simulations: int | None, device: str) -> Agent:
     """The agent of a checkpoint."""
-    from cli.evaluation import load_agent
+    from rllib_ez.runs.evaluation import load_agent
 
     return load_agent(checkpoint, num_simulations=simulations, device=device)
 
@@ -146,7 +146,7 @@ def draw(player: Player, seed: int, path: Path, *, console: Console) -> None:
 
 def report(card: AgentCard, played: list[EpisodeResult]) -> dict[str, Any]:
     """What --json prints."""
-    from cli.evaluation import mean_return
+    from rllib_ez.runs.evaluation import mean_return
 
     return {
         "env": card.env,
@@ -161,7 +161,7 @@ def report(card: AgentCard, played: list[EpisodeResult]) -> dict[str, Any]:
 
 def tell(env: str, played: list[EpisodeResult]) -> None:
     """Every return, then the mean."""
-    from cli.evaluation import mean_return
+    from rllib_ez.runs.evaluation import mean_return
 
     console = Console(highlight=False)
     returns = " ".join(f"{episode.score:g}" for episode in played)

@@ -8,10 +8,10 @@ from typing import Any
 
 from cli.episodes import FOLDER as EPISODES
 from cli.episodes import archive_of
-from cli.plan import Plan, make_plan
-from cli.run_folder import checkpoint_to_resume, new_run_folder, set_newer_aside
 from rllib_ez.algorithm.setting_types import checked_settings
 from rllib_ez.errors import SettingError
+from rllib_ez.runs.folder import checkpoint_to_resume, new_run_folder, set_newer_aside
+from rllib_ez.runs.plan import Plan, make_plan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,9 +30,9 @@ def play(
     ] = None,
 ) -> None:
     """Watch an agent: in a window, or in an animated GIF where there is no display."""
-    from cli.evaluation import load_agent
     from cli.video import Window, check_video_path, has_display, play_shown, write_gif
     from rllib_ez.core.random import evaluation_seeds
+    from rllib_ez.runs.evaluation import load_agent
 
     console = Console(highlight=False)
     to_file = out is not None or not has_display() or find_spec("pygame") is None

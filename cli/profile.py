@@ -18,7 +18,7 @@ from rllib_ez.errors import CheckpointError, SettingError
 
 if TYPE_CHECKING:
     from cli.order import Order
-    from cli.stages import Report
+    from rllib_ez.runs.stages import Report
 
 NO_END = 10**12  # env steps: the clock ends a measurement, not the run's length
 RUN = typer.Argument(help="A run that `ez train` made.", show_default=False)
@@ -75,9 +75,9 @@ def recorded(run: Path, given: list[str]) -> Report:
         SettingError: options were given that only a new run can have.
         CheckpointError: the folder holds no run, or one of before stages were noted.
     """
-    from cli.plan import Plan
-    from cli.stages import StageSeconds, report
     from rllib_ez.core.progress import read_progress
+    from rllib_ez.runs.plan import Plan
+    from rllib_ez.runs.stages import StageSeconds, report
 
     if given:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
@@ -113,8 +113,8 @@ def measured(
 def timed(order: Order, seconds: float) -> Report:
     """Runs rounds until the first update is made, then measures the following ones."""
     from cli.building import built, prepare_search
-    from cli.stages import combined, report
     from rllib_ez.core.cores import usable_cores
+    from rllib_ez.runs.stages import combined, report
 
     console = Console(stderr=True, highlight=False)
     with built(order) as algo:

@@ -7,12 +7,9 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from cli.errors import INTERRUPTED
+from rllib_ez.runs.training import Stopped
 
 EXIT_CODES = {signal.SIGINT: INTERRUPTED, signal.SIGTERM: 0}
-
-
-class Stopped(Exception):
-    """Somebody asked to stop while something was done that need not be finished."""
 
 
 class StopRequest:
@@ -27,9 +24,14 @@ class StopRequest:
         """What the process should end with; 0 if nobody asked to stop."""
         return EXIT_CODES[self.signal] if self.signal else 0
 
+    @property
+    def is_wanted(self) -> bool:
+        """Whether somebody asked to stop."""
+        return self.signal is not None
+
     def check(self) -> None:
         """Raises Stopped if somebody asked to stop."""
-        if self.signal is not None:
+        if self.is_wanted:
             raise Stopped
 
     def __enter__(self) -> StopRequest:

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from cli.progress import clock_time, number
-from cli.run_folder import CURVE, TENSORBOARD
+from rllib_ez.runs.folder import CURVE, TENSORBOARD
+from rllib_ez.runs.status import clock_time, number
 
 if TYPE_CHECKING:
-    from cli.training import Training
+    from rllib_ez.runs.training import Training
 
 
 def summary_of(training: Training, *, wall_seconds: float) -> dict[str, Any]:

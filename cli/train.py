@@ -17,8 +17,8 @@ from rllib_ez.errors import WorkerLostError
 
 if TYPE_CHECKING:
     from cli.order import Order
-    from cli.training import Training
     from rllib_ez.algorithm.algorithm import EfficientZero
+    from rllib_ez.runs.training import Training
 
 EXAMPLES = """[bold]Examples[/]
 
@@ -139,10 +139,10 @@ def train(
 def carry_out(order: Order, console: Console, *, started: float, as_json: bool) -> int:
     """Trains; returns the exit code."""
     from cli.building import built, prepare_search
-    from cli.run_folder import CURVE
     from cli.stopping import StopRequest
     from cli.summary import summary_of, summary_table
     from rllib_ez.core.progress import read_progress
+    from rllib_ez.runs.folder import CURVE
 
     announce(order, console)
     with ExitStack() as stack:
@@ -196,11 +196,12 @@ def announce(order: Order, console: Console) -> None:
 @contextmanager
 def ready(order: Order, algo: EfficientZero, console: Console) -> Iterator[Training]:
     """Everything around the loop: evaluation, records, view."""
-    from cli.evaluation import Evaluator
-    from cli.progress import Status, make_view
-    from cli.records import Recorder
-    from cli.run_folder import cut_progress
-    from cli.training import Training
+    from cli.progress import make_view
+    from rllib_ez.runs.evaluation import Evaluator
+    from rllib_ez.runs.folder import cut_progress
+    from rllib_ez.runs.records import Recorder
+    from rllib_ez.runs.status import Status
+    from rllib_ez.runs.training import Training
 
     plan = order.plan
     console.print(f"replay when full: {algo.pipeline.memory}", soft_wrap=True)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cli.evaluation import Player, make_evaluation_env
 from rllib_ez.envs import EpisodeResult, VectorEnv, play_episodes
 from rllib_ez.errors import EnvironmentSpecError, SettingError
+from rllib_ez.runs.evaluation import Player, make_evaluation_env
 
 SMALLEST_SIDE = 256  # pixels; smaller pictures are enlarged
 MOST_PICTURES = 1500  # longer games are thinned out

@@ -16,9 +16,9 @@ import pytest
 import ray.autoscaler
 import yaml
 
-from cli.plan import Plan, make_plan
 from cli.resources import Resources, actor_resources, check_enough, check_port, total
 from rllib_ez.errors import SettingError
+from rllib_ez.runs.plan import Plan, make_plan
 
 from .conftest import ROOT, TINY, ez, ez_process
 

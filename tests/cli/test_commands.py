@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from cli.plan import make_plan
-from cli.run_folder import new_run_folder
 from rllib_ez.core.agent_folder import FOLDER
+from rllib_ez.runs.folder import new_run_folder
+from rllib_ez.runs.plan import make_plan
 from tests.core.replay.archived import PIXELS, archive, episode
 
 from .conftest import ez

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from cli.order import begun, resumed
-from cli.plan import Plan
 from rllib_ez.errors import SettingError
+from rllib_ez.runs.plan import Plan
 from tests.core.replay.archived import ArchiveSpec, archive, episode
 
 CARTPOLE = ArchiveSpec(env="CartPole-v1", frame_shape=(4,), frame_dtype="float32", num_actions=2)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.plan import make_plan
+from rllib_ez.runs.plan import make_plan
 
 from .conftest import TINY, ez, ez_process
 

@@ -17,13 +17,13 @@ import torch
 import uvicorn
 from websockets.sync.server import ServerConnection, serve
 
-from cli.evaluation import Evaluator, load_agent
 from cli.remote import TRANSPORTS, RemoteAgent
 from rllib_ez.core.agent_card import AgentCard, write_agent
 from rllib_ez.core.agent_folder import FOLDER
 from rllib_ez.core.config import ModelConfig, SearchConfig
 from rllib_ez.core.networks import EfficientZeroModel
 from rllib_ez.envs import EpisodeResult
+from rllib_ez.runs.evaluation import Evaluator, load_agent
 from serve.app import running
 from serve.client import ActionClient, RequestRefused, ServiceUnavailable
 from serve.service import Service

@@ -1,4 +1,4 @@
-"""The loop of `ez train`: rounds, evaluations, checkpoints, until the end or a wish to stop."""
+"""The loop of a run: rounds, evaluations, checkpoints, until the end or a wish to stop."""
 
 from __future__ import annotations
 
@@ -6,18 +6,32 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from cli.evaluation import Evaluator, mean_return
-from cli.plan import Plan
-from cli.progress import Rates, RecentReturn, Status, View, number
-from cli.records import Recorder, as_number
-from cli.run_folder import checkpoint_path, drop_old_checkpoints
-from cli.stages import StageSeconds
-from cli.stopping import Stopped, StopRequest
+from rllib_ez.runs.evaluation import Evaluator, mean_return
+from rllib_ez.runs.plan import Plan
+from rllib_ez.runs.records import Recorder, as_number
+from rllib_ez.runs.folder import checkpoint_path, drop_old_checkpoints
+from rllib_ez.runs.stages import StageSeconds
+from rllib_ez.runs.status import Rates, RecentReturn, Status, View, number
 from rllib_ez.agent import Agent
 from rllib_ez.algorithm.algorithm import EfficientZero
 from rllib_ez.core.engines import blank_engine, pick_device
+
+
+class Stopped(Exception):
+    """Somebody asked to stop while something was done that need not be finished."""
+
+
+class Stop(Protocol):
+    """A wish to stop: the round is finished first, an evaluation is not."""
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether somebody asked to stop."""
+
+    def check(self) -> None:
+        """Raises Stopped if somebody did."""
 
 
 @dataclass
@@ -43,7 +57,7 @@ class Training:
         self._agent = Agent(card, self._model)
         self._rates = Rates()
         self._recent = RecentReturn()
-        self._evaluated_at = 0
+        self.evaluated_at = 0
         self._seconds_before = self.rows_before[-1]["seconds"] if self.rows_before else 0.0
         self._stages = StageSeconds.after(self.rows_before)
         self.returns: list[float] | None = None  # of the last evaluation
@@ -86,22 +100,32 @@ class Training:
         """Wall-clock time of the run: evaluation too, and what came before it was resumed."""
         return self._seconds_before + time.monotonic() - self._start
 
-    def run(self, stop: StopRequest) -> None:
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run is done and its final weights were evaluated."""
+        return self.is_done and self.evaluated_at == self.progress
+
+    def run(self, stop: Stop) -> None:
         """Trains to the end, or until somebody asks to stop; leaves a checkpoint."""
-        plan = self.plan
-        self.algo.pipeline.is_interrupted = lambda: stop.signal is not None
-        while not self.is_done and stop.signal is None:
+        while not self.is_finished and not stop.is_wanted:
             before = self.progress
-            self._round()
-            if not self.is_done:
-                if passed(self._evaluated_at, self.progress, plan.evaluate_every):
-                    self._evaluate(stop)
-                if passed(before, self.progress, plan.checkpoint_every):
-                    self.save()
-        if self.is_done and stop.signal is None and self._evaluated_at != self.progress:
-            self._evaluate(stop)
+            self.advance(stop)
+            if not self.is_done and passed(before, self.progress, self.plan.checkpoint_every):
+                self.save()
         if self.checkpoint != checkpoint_path(self.folder, self.progress):
             self.save()
+
+    def advance(self, stop: Stop) -> None:
+        """One round of training, then an evaluation if one is due."""
+        self.algo.pipeline.is_interrupted = lambda: stop.is_wanted
+        if not self.is_done:
+            self._round()
+        if self.is_done:
+            is_due = self.evaluated_at != self.progress
+        else:
+            is_due = passed(self.evaluated_at, self.progress, self.plan.evaluate_every)
+        if is_due and not stop.is_wanted:
+            self._evaluate(stop)
 
     def save(self) -> None:
         """Writes a checkpoint and lets old ones go."""
@@ -134,7 +158,7 @@ class Training:
         )
         self.view.show()
 
-    def _evaluate(self, stop: StopRequest) -> None:
+    def _evaluate(self, stop: Stop) -> None:
         self._say(f"evaluating: {len(self.evaluator.seeds)} episodes")
         self._model.load(self.algo.learner_weights())
         try:
@@ -156,7 +180,7 @@ class Training:
         self._say("training", now=True)
 
     def _take_in(self, returns: list[float], *, at: int) -> None:
-        self.returns, self._evaluated_at = returns, at
+        self.returns, self.evaluated_at = returns, at
         span = f"{number(min(returns))} to {number(max(returns))}"
         mean = number(sum(returns) / len(returns))
         self.status.evaluation = f"{mean} ({span}) at {at:,}"

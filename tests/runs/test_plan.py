@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from cli.plan import Plan, make_plan
 from rllib_ez.errors import CheckpointError, EnvironmentSpecError, SettingError
+from rllib_ez.runs.plan import Plan, make_plan
 
 
 def plan_for(env: str | None = None, **changes: Any) -> Plan:
@@ -72,7 +72,7 @@ def test_another_id_takes_the_defaults_and_says_so():
 
 
 def test_vectors_get_one_thread_and_pixels_all_cores_but_one(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("cli.threads.usable_cores", lambda: 8)
+    monkeypatch.setattr("rllib_ez.runs.threads.usable_cores", lambda: 8)
     assert plan_for("cartpole").threads == 1
     assert plan_for("toy_pixels").threads == 7
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from cli.threads import default_threads
+from rllib_ez.runs.threads import default_threads
 from rllib_ez.agent import Agent
 from rllib_ez.core.agent_card import AgentCard
 from rllib_ez.core.random import evaluation_seeds

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from cli.stages import Row, StageSeconds, combined, report
+from rllib_ez.runs.stages import Row, StageSeconds, combined, report
 
 ONE_PROCESS = {"num_env_runners": 0, "num_learners": 0}
 MANY = {"num_env_runners": 2, "num_learners": 1, "num_replay_shards": 1, "num_reanalyse_actors": 3}

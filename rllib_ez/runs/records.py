@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from cli.run_folder import TENSORBOARD
+from rllib_ez.runs.folder import TENSORBOARD
 from rllib_ez.core.progress import PROGRESS
 
 _NO_METRICS = {"config", "hostname", "node_ip", "pid", "trial_id", "date", "timestamp"}

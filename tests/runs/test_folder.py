@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from cli.curve import draw_curve
-from cli.records import Recorder, finite, numbers
-from cli.run_folder import (
+from rllib_ez.runs.folder import (
     checkpoint_path,
     cut_progress,
     drop_old_checkpoints,
@@ -18,6 +17,7 @@ from cli.run_folder import (
     set_newer_aside,
     tidy_up,
 )
+from rllib_ez.runs.records import Recorder, finite, numbers
 
 
 @pytest.fixture

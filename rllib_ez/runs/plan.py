@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from cli.threads import default_threads
+from rllib_ez.runs.threads import default_threads
 from rllib_ez.algorithm.config import (
     EfficientZeroConfig,
     check_setting_names,
@@ -81,7 +81,8 @@ class Plan:
         Args:
             folder: of the run: an `episode_archive` without a root lies in it.
         """
-        config = EfficientZeroConfig().environment(self.env, env_config=self.env_config)
+        config: EfficientZeroConfig = EfficientZeroConfig()
+        config.environment(self.env, env_config=self.env_config)
         config.training(**self.settings)
         archive = config.episode_archive
         if folder is not None and archive is not None and "://" not in archive:
