@@ -19,6 +19,8 @@ from cli.profile import profile
 from cli.serve import EXAMPLES as SERVE_EXAMPLES
 from cli.serve import serve
 from cli.train import EXAMPLES, train
+from cli.tune import EXAMPLES as TUNE_EXAMPLES
+from cli.tune import tune
 
 app = typer.Typer(
     name="ez",
@@ -47,6 +49,7 @@ def ez(
 
 
 app.command(epilog=EXAMPLES)(train)
+app.command(epilog=TUNE_EXAMPLES)(tune)
 app.command()(evaluate)
 app.command()(play)
 app.command()(profile)

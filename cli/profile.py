@@ -112,13 +112,12 @@ def measured(
 
 def timed(order: Order, seconds: float) -> Report:
     """Runs rounds until the first update is made, then measures the following ones."""
-    from cli.building import built, prepare_search
+    from cli.building import built
     from rllib_ez.core.cores import usable_cores
     from rllib_ez.runs.stages import combined, report
 
     console = Console(stderr=True, highlight=False)
-    with built(order) as algo:
-        prepare_search(algo, console)
+    with built(order, console) as algo:
         pipeline = algo.pipeline
         with console.status("") as line:
             while pipeline.num_updates == 0:

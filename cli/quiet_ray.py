@@ -152,9 +152,3 @@ def short_temp_folder() -> Path:
     """Where Ray's sockets may lie: paths of sockets must be short."""
     usual = Path(tempfile.gettempdir())
     return usual if len(str(usual)) <= LONGEST_TEMP_PATH else Path("/tmp")
-
-
-def drop_result_folder(algo: Any) -> None:
-    """Removes the folder in ~/ray_results that Tune makes for every algorithm, if it is empty."""
-    with suppress(OSError):
-        os.rmdir(algo.logdir)

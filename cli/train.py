@@ -138,7 +138,7 @@ def train(
 
 def carry_out(order: Order, console: Console, *, started: float, as_json: bool) -> int:
     """Trains; returns the exit code."""
-    from cli.building import built, prepare_search
+    from cli.building import built
     from cli.stopping import StopRequest
     from cli.summary import summary_of, summary_table
     from rllib_ez.core.progress import read_progress
@@ -146,8 +146,7 @@ def carry_out(order: Order, console: Console, *, started: float, as_json: bool) 
 
     announce(order, console)
     with ExitStack() as stack:
-        algo = stack.enter_context(built(order))
-        prepare_search(algo, console)
+        algo = stack.enter_context(built(order, console))
         stop = stack.enter_context(StopRequest())
         training = stack.enter_context(ready(order, algo, console))
         if order.address is not None and algo.config.num_replay_shards and not order.resume_from:

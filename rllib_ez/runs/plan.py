@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -103,16 +103,24 @@ class Plan:
             CheckpointError: there is none, or it is not ours.
         """
         try:
-            values = yaml.safe_load((folder / FILE).read_text())
-            settings = checked_settings(values.pop("settings"))
-            unknown = values.keys() - {field.name for field in fields(cls)}
-            if unknown:
-                raise ValueError(f"unknown entries {sorted(unknown)}")
-            return cls(**values, settings=settings)
+            return cls.of(yaml.safe_load((folder / FILE).read_text()))
         except (OSError, yaml.YAMLError, TypeError, AttributeError, KeyError, ValueError) as error:
             raise CheckpointError(
                 f"a run's folder must hold a readable {FILE}, got {error} in {str(folder)!r}"
             ) from error
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Plan:
+        """The plan from its fields as YAML gives them.
+
+        Raises:
+            TypeError, AttributeError, KeyError, ValueError: they are not a plan's.
+        """
+        about = {name: value for name, value in values.items() if name != "settings"}
+        unknown = about.keys() - {field.name for field in fields(cls)}
+        if unknown:
+            raise ValueError(f"unknown entries {sorted(unknown)}")
+        return cls(**about, settings=checked_settings(values["settings"]))
 
 
 def make_plan(

@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+from typing_extensions import Self
 
 from rllib_ez.runs.folder import TENSORBOARD
 from rllib_ez.core.progress import PROGRESS
@@ -21,18 +24,14 @@ from rllib_ez.core.progress import PROGRESS
 _NO_METRICS = {"config", "hostname", "node_ip", "pid", "trial_id", "date", "timestamp"}
 
 
-class Recorder:
-    """Writes both. TensorBoard's names are RLlib's, its steps are the run's progress."""
+class RowFile:
+    """Writes progress.jsonl."""
 
-    def __init__(self, folder: Path, *, from_progress: int = 0) -> None:
-        from tensorboardX import SummaryWriter
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / PROGRESS
+        self._rows = self._path.open("a")
 
-        self._rows = (folder / PROGRESS).open("a")
-        self._board = SummaryWriter(
-            str(folder / TENSORBOARD), purge_step=from_progress + 1 if from_progress else None
-        )
-
-    def __enter__(self) -> Recorder:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -42,12 +41,39 @@ class Recorder:
         trace: TracebackType | None,
     ) -> None:
         self._rows.close()
-        self._board.close()
 
     def row(self, values: Mapping[str, Any]) -> None:
-        """Appends one row to progress.jsonl."""
+        """Appends one row."""
         self._rows.write(json.dumps(finite(values)) + "\n")
         self._rows.flush()
+
+    def board(self, result: Mapping[str, Any], progress: int) -> None:
+        """Nothing: RLlib's many numbers are for TensorBoard."""
+
+    def copy_to(self, folder: Path) -> None:
+        """Keeps the rows so far elsewhere."""
+        shutil.copyfile(self._path, folder / PROGRESS)
+
+
+class Recorder(RowFile):
+    """TensorBoard files as well. Their names are RLlib's, their steps are the run's progress."""
+
+    def __init__(self, folder: Path, *, from_progress: int = 0) -> None:
+        from tensorboardX import SummaryWriter
+
+        super().__init__(folder)
+        self._board = SummaryWriter(
+            str(folder / TENSORBOARD), purge_step=from_progress + 1 if from_progress else None
+        )
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        super().__exit__(kind, error, trace)
+        self._board.close()
 
     def board(self, result: Mapping[str, Any], progress: int) -> None:
         """Writes every number of a nested result, its keys joined by slashes."""

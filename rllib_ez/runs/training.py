@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from rllib_ez.runs.evaluation import Evaluator, mean_return
 from rllib_ez.runs.plan import Plan
-from rllib_ez.runs.records import Recorder, as_number
+from rllib_ez.runs.records import RowFile, as_number
 from rllib_ez.runs.folder import checkpoint_path, drop_old_checkpoints
 from rllib_ez.runs.stages import StageSeconds
 from rllib_ez.runs.status import Rates, RecentReturn, Status, View, number
@@ -42,7 +42,7 @@ class Training:
     plan: Plan
     folder: Path
     evaluator: Evaluator
-    recorder: Recorder
+    recorder: RowFile
     status: Status
     view: View
     checkpoint: Path | None = None  # the newest
@@ -68,7 +68,9 @@ class Training:
             else:
                 mean = self._recent.add(row["train_episodes"], row["train_return_mean"])
                 self.status.train_return = mean
-        self.training_seconds = 0.0
+        self.training_seconds = 0.0  # in rounds, of this process
+        self.evaluation_seconds = 0.0  # the same
+        self.num_train_episodes = 0  # that ended, the same
         self._start = time.monotonic()
         self.algo.pipeline.sampling.env_steps_limit = self.plan.env_steps
         self._see({})
@@ -143,6 +145,7 @@ class Training:
         result = self.algo.train()  # once all steps are in: makes every update that is still due
         self.training_seconds += time.monotonic() - start
         ended, mean = ended_episodes(result)
+        self.num_train_episodes += ended
         self.status.train_return = self._recent.add(ended, mean)
         self._see(result)
         self.recorder.board(result, self.progress)
@@ -160,11 +163,14 @@ class Training:
 
     def _evaluate(self, stop: Stop) -> None:
         self._say(f"evaluating: {len(self.evaluator.seeds)} episodes")
+        start = time.monotonic()
         self._model.load(self.algo.learner_weights())
         try:
             episodes = self.evaluator.play(self._agent, on_step=stop.check)
         except Stopped:  # it comes after the first round once the run is resumed
             return
+        finally:
+            self.evaluation_seconds += time.monotonic() - start
         returns = [episode.score for episode in episodes]
         mean = mean_return(episodes)
         self._take_in(returns, at=self.progress)

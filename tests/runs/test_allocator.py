@@ -8,7 +8,7 @@ import pytest
 CODE = """
 import resource
 import numpy as np
-from cli.allocator import keep_freed_memory
+from rllib_ez.runs.allocator import keep_freed_memory
 assert keep_freed_memory() is True
 for _ in range(3):
     np.ones(25_000_000)

@@ -20,6 +20,8 @@ class Run:
     folder: str  # of its last attempt: path or URI
     rows: list[Row]  # joined: see `tuning.rows`
     error: str | None = None  # the last line of it, if the trial ended with one
+    is_stopped: bool = False  # a scheduler gave it up: it is not to go on
+    checkpoint: str | None = None  # the newest whole one, as the sweep's file system names it
 
     @property
     def is_finished(self) -> bool:

@@ -1,0 +1,255 @@
+"""A sweep's folder, read without Ray: what all attempts at a trial reported, as one run."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pyarrow.fs import FileSelector, FileSystem, FileType  # type: ignore[import-untyped]
+
+from rllib_ez.core.replay.archive_folder import ArchiveFolder
+from rllib_ez.errors import ArchiveError, CheckpointError, SettingError
+from tuning.report.model import Run
+from tuning.rows import Row, joined
+from tuning.specs import TrialSpec
+from tuning.storage import MANIFEST
+from tuning.suites import Game, Suite, load_suite
+
+SWEEP, PARAMS, RESULTS, ERROR = "sweep.yaml", "params.json", "result.json", "error.txt"
+CHECKPOINT_ROWS = "rows.jsonl"
+FORMAT = 1  # of sweep.yaml
+# What `tuning.rows` describes, in its order; Tune's own keys are left out.
+STOPPED = "stopped.json"  # of a trial that a scheduler stopped
+ROW_KEYS = (
+    *("game", "seed", "sample", "attempt", "resumed_at", "progress", "length", "env_steps"),
+    *("updates", "finished", "seconds", "setup_seconds", "training_seconds"),
+    *("evaluation_seconds", "train_episodes", "train_return", "evaluation_return"),
+    *("evaluation_returns", "evaluated_at", "return", "normalised_return", "total_loss"),
+    "replay_bytes",
+)
+CUSTOM = "custom"  # the suite of games from several suites, or from none
+_FILES_AT_ONCE = 8  # a store far away answers slowly, but several at once
+_NEEDED = {"attempt", "resumed_at", "progress"}  # of a row, to be joined with others
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sweep:
+    """All that a sweep's folder tells."""
+
+    name: str  # of the folder
+    path: str  # as it was given, without a key or password
+    suite: Suite
+    order: Mapping[str, Any]  # sweep.yaml
+    runs: list[Run]  # that left something behind; in order of games, seeds and samples
+    num_parts: int = 0  # experiments of Tune
+
+
+@dataclass(frozen=True, slots=True)
+class _Folder:
+    """A folder of the sweep's, on a disk or behind a URI."""
+
+    filesystem: FileSystem
+    path: str  # as `filesystem` names it
+    shown: str  # for people, without a key or password
+
+    @property
+    def name(self) -> str:
+        return self.path.rstrip("/").rpartition("/")[2]
+
+    def folders(self, pattern: str = ".*") -> list[_Folder]:
+        """Those in it whose whole names match, by the number at their end, then by name."""
+        found = [info.base_name for info in self._infos() if info.type == FileType.Directory]
+        names = [name for name in found if re.fullmatch(pattern, name)]
+        names.sort(key=lambda name: (int((re.findall(r"\d+$", name) or [0])[0]), name))
+        return [
+            _Folder(self.filesystem, f"{self.path}/{name}", f"{self.shown}/{name}")
+            for name in names
+        ]
+
+    def text(self, name: str) -> str | None:
+        """What a file holds; None if there is none."""
+        try:
+            with self.filesystem.open_input_file(f"{self.path}/{name}") as file:
+                return bytes(file.read()).decode(errors="replace")
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def is_whole(self) -> bool:
+        """Whether this checkpoint has every file of its manifest in its size."""
+        manifest = _parsed(self.text(MANIFEST))
+        files = manifest.get("files") if isinstance(manifest, dict) else None
+        there = {info.path[len(self.path) + 1 :]: info.size for info in self._infos(recursive=True)}
+        return isinstance(files, dict) and files.items() <= there.items()
+
+    def _infos(self, *, recursive: bool = False) -> list[Any]:
+        # What is listed may go meanwhile: the sweep may be running.
+        selector = FileSelector(self.path, recursive=recursive, allow_not_found=True)
+        return list(self.filesystem.get_file_info(selector))
+
+
+def read_sweep(uri: str | Path) -> Sweep:
+    """Reads a sweep, also one that is still running or was broken off.
+
+    Args:
+        uri: its folder: a local path, or a URI that pyarrow.fs opens.
+
+    Raises:
+        SettingError: no store has such a URI, or the suite's own file is not there any more.
+        CheckpointError: the folder holds no sweep, or one of a newer version.
+    """
+    folder = _opened(uri)
+    order = _order(folder)
+    trials: dict[str, list[_Folder]] = {}
+    parts = folder.folders(r"part_\d+")
+    for part in parts:
+        for attempt in part.folders():
+            trials.setdefault(attempt.name, []).append(attempt)
+    with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
+        found = pool.map(lambda attempts: _run(attempts, order), trials.values())
+    runs = [run for run in found if run is not None]
+    games = {game: place for place, game in enumerate(order["games"])}
+    runs.sort(key=lambda run: (games.get(run.game, len(games)), run.game, run.seed, run.sample))
+    name = folder.name or folder.shown
+    return Sweep(
+        name=name,
+        path=folder.shown,
+        suite=suite_of(order["suite"], order["games"]),
+        order=order,
+        runs=runs,
+        num_parts=len(parts),
+    )
+
+
+def rows_of(text: str | None) -> list[Row]:
+    """The rows of result.json or rows.jsonl; lines cut short by a kill are passed over."""
+    parsed = [_parsed(line) for line in (text or "").split("\n")]
+    return [
+        {key: row.get(key) for key in ROW_KEYS}
+        for row in parsed
+        if isinstance(row, dict) and row.keys() >= _NEEDED
+    ]
+
+
+def _opened(uri: str | Path) -> _Folder:
+    """Shown without the key that a URI may hold: a report is for others too."""
+    try:
+        found = ArchiveFolder.at(uri)
+    except ArchiveError as error:
+        raise SettingError(f"sweep {str(error).removeprefix('archive ')}") from None
+    return _Folder(found.filesystem, found.path, found.shown.rstrip("/"))
+
+
+def _order(folder: _Folder) -> dict[str, Any]:
+    text = folder.text(SWEEP)
+    if text is None:
+        raise CheckpointError(
+            f"sweep must hold {SWEEP}, got {folder.shown!r}: no sweep is there; give the folder "
+            "that `ez tune --out` wrote"
+        )
+    try:
+        order = yaml.safe_load(text)
+    except yaml.YAMLError:
+        order = None
+    if not isinstance(order, dict) or not {"format", "suite", "games", "seeds"} <= order.keys():
+        raise CheckpointError(
+            f"{SWEEP} must hold format, suite, games and seeds, got another text in "
+            f"{folder.shown!r}; put back what `ez tune` wrote"
+        )
+    if order["format"] != FORMAT:
+        raise CheckpointError(
+            f"{SWEEP} must be of format {FORMAT}, got {order['format']!r} in {folder.shown!r}; "
+            "use the version of rllib_ez that wrote it, or a newer one"
+        )
+    return order
+
+
+def suite_of(name: str, games: Sequence[str]) -> Suite:
+    """The sweep's suite. No environment is made: a report may be read where none is installed."""
+    if name != CUSTOM:
+        return load_suite(name)
+    homes = [load_suite(one) for one in ("atari57", "classic")]
+    known = {game.name: (game, home) for home in homes for game in home.games}
+    here = [known[game][1] for game in games if game in known]
+    homes = [home for home in homes if home in here]
+    return Suite(
+        name=CUSTOM,
+        reference_name=" or ".join(home.reference_name for home in homes) or "reference",
+        games=tuple(
+            known[game][0] if game in known else Game(name=game, env=game) for game in games
+        ),
+        published={column: by for home in homes for column, by in home.published.items()},
+        sources=tuple(source for home in homes for source in home.sources),
+    )
+
+
+def _run(attempts: Sequence[_Folder], order: Mapping[str, Any]) -> Run | None:
+    """One trial; None if it left nothing that tells its game."""
+    rows, checkpoint = _joined_rows(attempts)
+    spec = _spec(attempts, order)
+    if spec is None and not rows:
+        return None
+    last = rows[-1] if rows else {}
+    return Run(
+        game=last["game"] if spec is None else spec.game,
+        seed=last["seed"] if spec is None else spec.seed,
+        sample=last["sample"] or "" if spec is None else spec.sample,
+        settings={} if spec is None else spec.settings,
+        folder=attempts[-1].shown,
+        rows=rows,
+        error=None if last.get("finished") else _last_line(attempts[-1].text(ERROR)),
+        is_stopped=attempts[-1].text(STOPPED) is not None,
+        checkpoint=checkpoint,
+    )
+
+
+def _joined_rows(attempts: Sequence[_Folder]) -> tuple[list[Row], str | None]:
+    """Rows of the newest checkpoint, which no kill cuts short, then those reported after it.
+
+    Returns:
+        The rows, and where that checkpoint is.
+    """
+    kept: list[Row] = []
+    newest: str | None = None
+    kept_by = 0  # place of the attempt that has the newest checkpoint
+    for place, attempt in enumerate(attempts):
+        for checkpoint in attempt.folders(r"checkpoint_\d+"):
+            rows = rows_of(checkpoint.text(CHECKPOINT_ROWS)) if checkpoint.is_whole() else []
+            if rows and (not kept or rows[-1]["progress"] >= kept[-1]["progress"]):
+                kept, kept_by = rows, place
+                newest = checkpoint.path
+    reported = [row for a in attempts[kept_by:] for row in rows_of(a.text(RESULTS))]
+    if not kept:
+        return joined(reported), None
+    # What these reported last was taken back, though the rows that say so may be lost.
+    outdated = {row["attempt"] for row in kept} - {kept[-1]["attempt"]}
+    later = joined(row for row in reported if row["attempt"] not in outdated)
+    return kept + [row for row in later if row["progress"] > kept[-1]["progress"]], newest
+
+
+def _spec(attempts: Sequence[_Folder], order: Mapping[str, Any]) -> TrialSpec | None:
+    for attempt in reversed(attempts):
+        params = _parsed(attempt.text(PARAMS))
+        if isinstance(params, dict) and {"game", "seed"} <= params.keys():
+            settings = params.get("settings") or {}
+            return TrialSpec(game=params["game"], seed=params["seed"], settings=settings)
+    planned = (TrialSpec(game=g, seed=s) for g in order["games"] for s in order["seeds"])
+    return next((spec for spec in planned if spec.name == attempts[0].name), None)
+
+
+def _last_line(text: str | None) -> str | None:
+    lines = [line.strip() for line in (text or "").splitlines() if line.strip()]
+    return lines[-1] if lines else None
+
+
+def _parsed(text: str | None) -> Any:
+    """JSON with null for NaN and infinity; None if it is none, or cut short."""
+    try:
+        return json.loads(text or "", parse_constant=lambda _: None)
+    except ValueError:
+        return None
