@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich.console import Console, Group, RenderableType
 from rich.measure import Measurement
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -22,6 +21,7 @@ AGGREGATES = {
 }
 SHOWN_SAMPLES = 20
 _NOTHING = "-"
+_LONGEST_HEAD = 13  # of a column: "efficientzero"
 
 
 def show_report(report: Report, console: Console) -> None:
@@ -35,16 +35,20 @@ def _blocks(report: Report, console: Console) -> Iterator[RenderableType]:
     for sweep in report.sweeps:
         yield Group(_heading(sweep), games_table(sweep, report, console))
         if sweep.samples:
-            yield samples_table(sweep.samples, sweep.name)
+            more = f", the best {SHOWN_SAMPLES}" if len(sweep.samples) > SHOWN_SAMPLES else ""
+            title = f"Samples of {sweep.name}: {len(sweep.samples)}{more}"
+            yield _titled(title, samples_table(sweep.samples))
     if any(sweep.aggregates for sweep in report.sweeps):
-        yield aggregates_table(report, console)
+        title = f"Normalised scores (0: random, 1: {report.reference_name}), 95 % intervals"
+        yield _titled(title, aggregates_table(report, console))
     if report.comparisons:
-        yield comparisons_table(report.comparisons)
+        title = "Probability that a run of the first beats one of the second, 95 % intervals"
+        yield _titled(title, comparisons_table(report.comparisons))
     if any(sweep.seconds for sweep in report.sweeps):
-        yield times_table(report.sweeps)
+        yield _titled("Mean time of a finished run", times_table(report.sweeps))
     for sweep in report.sweeps:
         if sweep.notes:
-            notes = (Padding(Text(f"- {note}"), (0, 0, 0, 2)) for note in sweep.notes)
+            notes = [Text(f"- {note}") for note in sweep.notes]
             yield Group(Text(f"Notes on {sweep.name}", "bold yellow"), *notes)
 
 
@@ -70,23 +74,13 @@ def telling_columns(report: Report, sweep: SweepScores) -> list[str]:
 
 def aggregates_table(report: Report, console: Console) -> Table:
     """A line a sweep, with intervals; below it published columns, which have means alone."""
-    table = _table(f"Normalised scores (0 random, 1 {report.reference_name}), 95 % intervals")
-    _add_columns(table, "", *AGGREGATES.values())
-    for sweep in report.sweeps:
-        if sweep.aggregates:
-            _add_row(table, sweep.name, *_estimates(sweep.aggregates), style="bold")
-    for column, estimates in report.published.items():
-        _add_row(table, f"{column}, published", *_estimates(estimates))
-    if not _fits(table, console):
-        table.columns[0].no_wrap = False
-        table.columns[0].overflow = "fold"
-    return table
+    wide = _aggregates_table(report, between=" ")
+    return wide if _fits(wide, console) else _aggregates_table(report, between="\n")
 
 
-def samples_table(samples: Sequence[SampleScores], sweep: str) -> Table:
+def samples_table(samples: Sequence[SampleScores]) -> Table:
     """What a search tried, best first."""
-    more = f", the best {SHOWN_SAMPLES} of {len(samples)}" if len(samples) > SHOWN_SAMPLES else ""
-    table = _table(f"Samples of {sweep}{more}")
+    table = _table()
     _add_columns(table, "sample", "normalised", "finished")
     table.add_column(Text("settings"), overflow="fold")
     for place, one in enumerate(samples[:SHOWN_SAMPLES]):
@@ -99,7 +93,7 @@ def samples_table(samples: Sequence[SampleScores], sweep: str) -> Table:
 
 def comparisons_table(comparisons: Sequence[Comparison]) -> Table:
     """How probably a run of one sweep beats a run of another."""
-    table = _table("Probability that a run of the first beats one of the second")
+    table = _table()
     for name in ("first", "second"):
         table.add_column(Text(name), overflow="fold")
     _add_columns(table, "probability", "better on", left=0)
@@ -112,15 +106,36 @@ def comparisons_table(comparisons: Sequence[Comparison]) -> Table:
 
 def times_table(sweeps: Sequence[SweepScores]) -> Table:
     """Means of finished runs."""
-    table = _table("Time of a finished run, h:mm:ss")
+    table = _table()
     table.add_column(Text("sweep"), overflow="fold")
-    names = ("set-up", "training", "evaluation", "all but set-up", "all / training")
+    names = ("set-up", "training", "evaluation", "whole run", "whole / training")
     _add_columns(table, *names, left=0)
     for sweep in sweeps:
-        keys = ("setup_seconds", "training_seconds", "evaluation_seconds", "seconds")
-        times = (clock_time(sweep.seconds[k]) if k in sweep.seconds else _NOTHING for k in keys)
+        parts = [
+            sweep.seconds.get(f"{name}_seconds") for name in ("setup", "training", "evaluation")
+        ]
+        setup, run = parts[0], sweep.seconds.get("seconds")
+        whole = None if run is None else run + (setup or 0.0)
+        times = (_NOTHING if one is None else clock_time(one) for one in (*parts, whole))
         ratio = over_training(sweep.seconds)
         _add_row(table, sweep.name, *times, _NOTHING if ratio is None else f"{ratio:.2f}")
+    return table
+
+
+def _aggregates_table(report: Report, *, between: str) -> Table:
+    """With so much between a value and its interval."""
+    table = _table()
+    table.add_column(Text(""), overflow="fold")
+    names = (name.replace(" ", between) for name in AGGREGATES.values())
+    _add_columns(table, *names, left=0)
+    for sweep in report.sweeps:
+        if sweep.aggregates:
+            cells = _estimates(sweep.aggregates, between)
+            _add_row(table, sweep.name, *cells, style="bold")
+    if report.published:
+        _add_row(table, Text("published:", "dim"))
+    for column, estimates in report.published.items():
+        _add_row(table, column, *_estimates(estimates, between))
     return table
 
 
@@ -137,8 +152,10 @@ def _games_table(
     given = [column for game in sweep.games for column in game.published]
     left_out = len(dict.fromkeys(given)) - len(columns)
     caption = f"{left_out} more published columns are in report.html" if left_out else None
-    table = _table(None, caption=caption)
-    _add_columns(table, "game", "random", _headline(report.reference_name))
+    table = _table(caption=caption)
+    reference = report.reference_name
+    short = reference if len(reference) <= _LONGEST_HEAD else "reference"
+    _add_columns(table, "game", "random", short)
     _add_columns(table, *(_headline(column) for column in columns), left=0)
     own = ["seeds"] if has_seeds else []
     _add_columns(table, *own, "mean", "± std", "normalised", left=0)
@@ -160,20 +177,22 @@ def _games_table(
 
 def _headline(name: str) -> str:
     """A column's name on short lines."""
-    lines: list[str] = []
+    lines = [""]
     for word in name.replace("_", " ").split():
-        if lines and len(lines[-1]) + len(word) < 12:
-            lines[-1] += f" {word}"
+        if len(f"{lines[-1]} {word}") <= _LONGEST_HEAD:
+            lines[-1] = f"{lines[-1]} {word}".strip()
         else:
             lines.append(word)
-    return "\n".join(lines)
+    return "\n".join(line for line in lines if line)
 
 
-def _table(title: str | None, *, caption: str | None = None) -> Table:
+def _titled(title: str, table: Table) -> Group:
+    return Group(Text(title, "bold"), table)
+
+
+def _table(*, caption: str | None = None) -> Table:
     return Table(
-        title=None if title is None else Text(title, "bold"),
         caption=None if caption is None else Text(caption, "dim"),
-        title_justify="left",
         caption_justify="left",
         header_style="dim",
         box=None,
@@ -199,14 +218,15 @@ def _fits(table: Table, console: Console) -> bool:
     return wanted.maximum <= console.width
 
 
-def _estimates(estimates: dict[str, Estimate]) -> Iterator[str]:
-    return (_estimate(estimates[k]) if k in estimates else _NOTHING for k in AGGREGATES)
+def _estimates(estimates: Mapping[str, Estimate], between: str) -> Iterator[str]:
+    found = (estimates.get(name) for name in AGGREGATES)
+    return (_NOTHING if one is None else _estimate(one, between) for one in found)
 
 
-def _estimate(estimate: Estimate) -> str:
+def _estimate(estimate: Estimate, between: str = " ") -> str:
     if estimate.low is None or estimate.high is None:
         return _share(estimate.value)
-    return f"{estimate.value:.2f} [{estimate.low:.2f}, {estimate.high:.2f}]"
+    return f"{estimate.value:.3f}{between}[{estimate.low:.2f}, {estimate.high:.2f}]"
 
 
 def _score(value: float | None) -> str:

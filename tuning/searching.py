@@ -7,7 +7,6 @@ a score (before the first episode has ended) and games that cannot be compared w
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
 from types import SimpleNamespace
@@ -79,7 +78,7 @@ def optuna_search(
         combinations: game and seed of the trials of one choice.
         evaluated: settings tried before with their mean scores; None or NaN: failed.
         pending: settings chosen before and not done yet, which come first and unchanged.
-        seed: of the sampler; what was tried before counts too, lest a later part repeats it.
+        seed: of the sampler.
         metric: what to make greatest: see `metric_for`.
 
     Raises:
@@ -160,7 +159,7 @@ class _DistinctChoices(OptunaSearch):
         self.taken = {sample_id(settings) for settings, _ in done}
         self.asked: dict[str, str] = {}  # Optuna's id by the trial's
         self.by_chance: dict[str, dict[str, Any]] = {}  # settings that Optuna has not heard of
-        self.stream = f"{seed}-{len(done) + len(first)}"
+        self.seed = seed
         super().__init__(
             self.convert_search_space(
                 {name: _domain(one) for name, one in space.dimensions.items()}
@@ -168,7 +167,7 @@ class _DistinctChoices(OptunaSearch):
             metric=metric,
             mode="max",
             points_to_evaluate=list(first),
-            seed=random.Random(self.stream).getrandbits(32),
+            seed=seed,
         )
         for settings, score in done:
             self.add_evaluated_point(settings, score, error=_score(score) is None)

@@ -265,6 +265,7 @@ def tunes_environment() -> Any:
     """What Tune reads from the environment while it runs."""
     wanted = {
         "TUNE_GLOBAL_CHECKPOINT_S": str(SNAPSHOT_SECONDS),
+        "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints a table even when it is to be silent
         "TUNE_DISABLE_SIGINT_HANDLER": "1",  # ours lets trials save themselves first
         "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     }

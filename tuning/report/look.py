@@ -22,7 +22,7 @@ NICE_STEPS = [1, 2, 2.5, 5, 10]  # of ticks; so the end of a run gets one
 Layout = Literal["constrained"] | None
 
 _SETTINGS: Any = {
-    "text.parse_math": True,  # a game may be called "$1"
+    "text.parse_math": False,  # a game may be called "$1"
     "svg.fonttype": "none",  # text stays text: small, searchable, read aloud
     "svg.hashsalt": "rllib_ez",  # the same report gives the same file
     "axes.facecolor": "none",
