@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.machine import describe_machine
-from cli.allocator import keep_freed_memory
+from rllib_ez.runs.allocator import keep_freed_memory
 from rllib_ez.core.compiled.chain import run_chain
 from rllib_ez.core.compiled.model import CompiledModel
 from rllib_ez.core.compiled.store import Store

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import describe_machine
-from cli.allocator import keep_freed_memory
+from rllib_ez.runs.allocator import keep_freed_memory
 from cli.quiet_ray import local_ray
 from rllib_ez.runs.plan import make_plan
 

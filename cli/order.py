@@ -11,7 +11,7 @@ from cli.episodes import archive_of
 from rllib_ez.algorithm.setting_types import checked_settings
 from rllib_ez.errors import SettingError
 from rllib_ez.runs.folder import checkpoint_to_resume, new_run_folder, set_newer_aside
-from rllib_ez.runs.plan import Plan, make_plan
+from rllib_ez.runs.plan import Plan, make_plan, parse_assignments
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +60,38 @@ def begun(
     return Order(plan=plan, folder=new_run_folder(out, plan), address=address, notes=tuple(notes))
 
 
+def repeated(
+    trial: Path,
+    assignments: list[str],
+    options: dict[str, Any],
+    out: Path | None,
+    *,
+    address: str | None = None,
+) -> Order:
+    """The order for a run that does what a trial of a sweep did; makes its folder.
+
+    Args:
+        trial: its folder.
+        assignments: "name=value" each, to do otherwise.
+        options: the same, as in `begun`.
+        out: see `begun`.
+        address: see `Order`.
+
+    Raises:
+        CheckpointError: there is no such trial.
+        SettingError: a name or a value is wrong.
+    """
+    from tuning.repeating import plan_of_trial
+
+    plan = plan_of_trial(trial)
+    changed = {name: value for name, value in options.items() if value is not None}
+    changed = {"episode_archive": EPISODES} | parse_assignments(assignments) | changed
+    settings = {name: changed.pop(name) for name in list(changed) if name in plan.settings}
+    plan = replace(plan, settings=checked_settings(plan.settings | settings), **changed)
+    notes = (f"as {trial} of a sweep was trained",)
+    return Order(plan=plan, folder=new_run_folder(out, plan), address=address, notes=notes)
+
+
 def resumed(
     path: Path, refused: dict[str, Any], mutable: dict[str, Any], *, address: str | None = None
 ) -> Order:
@@ -69,7 +101,7 @@ def resumed(
         SettingError: something was given that a run cannot change on its way.
         CheckpointError: there is nothing to go on from.
     """
-    given = [f"--{name.replace('_', '-')}" for name, value in refused.items() if is_given(value)]
+    given = options_of(refused)
     if given:
         raise SettingError(f"a resumed run keeps its settings, got {', '.join(given)}")
     folder, checkpoint = checkpoint_to_resume(path)
@@ -105,6 +137,18 @@ def check_episodes(plan: Plan) -> str:
     return (
         f"replay begins with up to {steps:,} steps of {len(contents.episodes):,} episodes in {uri}"
     )
+
+
+def check_alone(name: str, others: dict[str, Any]) -> None:
+    """Raises SettingError if any of the others was given together with an option."""
+    given = options_of(others)
+    if given:
+        raise SettingError(f"--{name} says what to train, got {', '.join(given)} as well")
+
+
+def options_of(values: dict[str, Any]) -> list[str]:
+    """The options that were given, as they are typed."""
+    return [f"--{name.replace('_', '-')}" for name, value in values.items() if is_given(value)]
 
 
 def is_given(value: Any) -> bool:

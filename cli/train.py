@@ -30,6 +30,8 @@ ez train --env CartPole-v1 --preset no_consistency --set num_simulations=16 --se
 
 ez train --resume runs/pong --env-steps 4000
 
+ez train --from-trial sweeps/atari100k/Pong-seed-0
+
 ez train --game pong --from-episodes runs/pong --env-steps 0 --updates 10000
 
 ez train --game pong --address auto --num-env-runners 16 --num-replay-shards 2
@@ -59,6 +61,10 @@ def train(
     ] = None,
     resume: Annotated[
         Path | None, typer.Option(help="Go on with a run: its folder or a checkpoint in it.")
+    ] = None,
+    from_trial: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR/TRIAL", help="Repeat a trial of a sweep, alone."),
     ] = None,
     evaluate_every: Annotated[
         int | None, typer.Option(help="Env steps between evaluations; 0: only at the end.")
@@ -104,7 +110,7 @@ def train(
     ] = False,
 ) -> None:
     """Trains an agent, evaluates it, draws its learning curve. Ctrl-C saves a checkpoint."""
-    from cli.order import begun, resumed
+    from cli.order import begun, check_alone, repeated, resumed
 
     started = time.monotonic()
     console = Console(stderr=True, highlight=False)
@@ -125,13 +131,16 @@ def train(
         "num_replay_shards": num_replay_shards,
         "threads": threads,
     }
-    if resume is not None:
+    settings = [*(assignment or []), *([] if episodes else ["episode_archive=null"])]
+    choice = {"env": env, "game": game, "preset": preset or []}
+    if from_trial is not None:
+        check_alone("from-trial", {**choice, "resume": resume})
+        order = repeated(from_trial, settings, fixed | mutable, out, address=address)
+    elif resume is not None:
         named = {"env": env, "game": game, "preset": preset, "set": assignment, "out": out}
         refused = named | fixed | {"no-episodes": not episodes}
         order = resumed(resume, refused, mutable, address=address)
     else:
-        choice = {"env": env, "game": game, "preset": preset or []}
-        settings = [*(assignment or []), *([] if episodes else ["episode_archive=null"])]
         order = begun(choice, settings, fixed | mutable, out, address=address)
     raise typer.Exit(carry_out(order, console, started=started, as_json=as_json))
 

@@ -182,7 +182,7 @@ class _DistinctChoices(OptunaSearch):
                 self.taken.add(sample_id(settings))
                 return settings
             super().on_trial_complete(asked, error=True)
-        by_chance = new_sample(self.space, self.taken, stream=f"{self.stream}-{len(self.taken)}")
+        by_chance = new_sample(self.space, self.taken, stream=f"{self.seed}-{len(self.taken)}")
         if by_chance is None:
             return str(Searcher.FINISHED)
         self.by_chance[trial_id] = by_chance

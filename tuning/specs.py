@@ -6,8 +6,11 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+from rllib_ez.algorithm.setting_types import checked_settings
+from rllib_ez.runs.plan import Plan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +34,16 @@ class TrialSpec:
         """For people, folders and comparisons: "Pong-seed-0", "Pong-seed-0-1f2e3d4c"."""
         game = re.sub(r"[^A-Za-z0-9.]+", "-", self.game)
         return f"{game}-seed-{self.seed}" + (f"-{self.sample}" if self.settings else "")
+
+    def plan(self, plans: Mapping[str, Plan]) -> Plan:
+        """What it trains.
+
+        Args:
+            plans: of the sweep, by game.
+        """
+        plan = plans[self.game]
+        settings = {**plan.settings, **self.settings, "seed": self.seed}
+        return replace(plan, settings=checked_settings(settings))
 
     def as_config(self) -> dict[str, Any]:
         """As Tune carries it."""

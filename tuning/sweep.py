@@ -170,9 +170,9 @@ def run_sweep(
 class Listed(Searcher):
     """Hands out trials in order; Tune's grids cannot run over whole trials."""
 
-    def __init__(self, specs: Sequence[TrialSpec]) -> None:
+    def __init__(self, specs: Sequence[TrialSpec], *, threads: int) -> None:
         super().__init__()
-        self._left = [spec.as_config() for spec in reversed(specs)]
+        self._left = [spec.as_config() | {"threads": threads} for spec in reversed(specs)]
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str:
         """The next one."""
@@ -208,7 +208,7 @@ def tune_config(
 ) -> tune.TuneConfig:
     """How trials are chosen, how many at once, which are given up."""
     space = order.space
-    found: dict[str, Any] = {"search_alg": Listed(remains.todo)}
+    found: dict[str, Any] = {"search_alg": Listed(remains.todo, threads=share.threads)}
     if space is not None:
         metric = metric_for(suite, [suite.find(game) for game in order.games])
         if space.asha is not None:

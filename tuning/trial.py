@@ -8,13 +8,12 @@ import shutil
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ray import tune
 
-from rllib_ez.algorithm.setting_types import checked_settings
 from rllib_ez.core.progress import PROGRESS
 from rllib_ez.runs.building import algorithm_for, prepare_search
 from rllib_ez.runs.evaluation import Evaluator
@@ -43,12 +42,6 @@ class Sweep:
     filesystem: Any  # of the sweep's folder
     earlier: Mapping[str, str] = field(default_factory=dict)  # by name: a checkpoint
     monitor: Any = None  # handle of a `Monitor`
-
-    def plan(self, spec: TrialSpec) -> Plan:
-        """The plan of one trial."""
-        plan = self.plans[spec.game]
-        settings = {**plan.settings, **spec.settings, "seed": spec.seed}
-        return replace(plan, settings=checked_settings(settings))
 
 
 class Trial(tune.Trainable):
@@ -113,7 +106,7 @@ class TrialRun:
         start = time.monotonic()
         self._suite, self._spec, self._folder = sweep.suite, spec, folder
         self._reporter = reporter
-        self._plan = sweep.plan(spec)
+        self._plan = spec.plan(sweep.plans)
         self._attempt = secrets.token_hex(4)
         self._rows = read_rows(checkpoint)
         reporter.tell({"activity": "setting up"}, now=True)

@@ -283,6 +283,19 @@ def test_a_game_among_others_keeps_its_constants():
     assert suite.published["bbf"] == {"Pong": 16.7}
 
 
+def test_a_game_outside_the_57_makes_its_company_custom():
+    suite, _ = choose_games("pong,tetris")
+    assert (suite.name, suite.reference_name, len(suite.games)) == ("custom", "human", 2)
+    assert (suite.normalise("Pong", 14.6), suite.normalise("Tetris", 1.0)) == (1.0, None)
+
+
+def test_a_key_that_yaml_merges_twice_is_no_key_twice(own: Path):
+    own.write_text(
+        OWN.replace("- {name: Fog,", "- &a {name: Mud, env: pong}\n- {<<: *a, name: Fog,")
+    )
+    assert [game.name for game in load_suite(str(own)).games] == ["Maze", "Mud", "Fog"]
+
+
 def test_names_of_chosen_games_choose_the_same_again():
     suite, games = choose_games(f"{TOY},pong,tic_tac_toe_3d")
     assert choose_games(",".join(game.name for game in games)) == (suite, games)
