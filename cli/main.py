@@ -16,6 +16,7 @@ from cli.loadtest import EXAMPLES as LOADTEST_EXAMPLES
 from cli.loadtest import loadtest
 from cli.play import play
 from cli.profile import profile
+from cli.report import report
 from cli.serve import EXAMPLES as SERVE_EXAMPLES
 from cli.serve import serve
 from cli.train import EXAMPLES, train
@@ -50,6 +51,7 @@ def ez(
 
 app.command(epilog=EXAMPLES)(train)
 app.command(epilog=TUNE_EXAMPLES)(tune)
+app.command()(report)
 app.command()(evaluate)
 app.command()(play)
 app.command()(profile)
