@@ -55,9 +55,11 @@ def _blocks(report: Report, console: Console) -> Iterator[RenderableType]:
 def games_table(sweep: SweepScores, report: Report, console: Console) -> Table:
     """A line a game; each seed's score and published columns as far as there is room."""
     columns = telling_columns(report, sweep)
-    variants = [(columns[:count], True) for count in range(len(columns), 0, -1)]
-    variants += [(columns[:count], False) for count in range(len(columns), -1, -1)]
-    tables = [_games_table(sweep, report, of, seeds) for of, seeds in variants]
+    fewest = min(1, len(columns))  # one published column tells more than each seed's score
+    has_seeds = any(len(game.scores) > 1 for game in sweep.games)
+    variants = [(count, True) for count in range(len(columns), fewest - 1, -1) if has_seeds]
+    variants += [(count, False) for count in range(len(columns), -1, -1)]
+    tables = [_games_table(sweep, report, columns[:count], seeds) for count, seeds in variants]
     return next((table for table in tables if _fits(table, console)), tables[-1])
 
 

@@ -16,6 +16,7 @@ from tuning.watching import CUT, FAILED, FINISHED, RUNNING, WAITING, SweepStatus
 
 LINE_SECONDS = 30.0
 DRAW_SECONDS = 0.5
+BARS_FROM = 100  # columns of a terminal; in a narrower one numbers matter more
 ORDER = (RUNNING, FAILED, FINISHED, CUT, WAITING)  # what matters most comes first
 STYLES = {RUNNING: "cyan", FAILED: "bold red", FINISHED: "green", CUT: "yellow", WAITING: "dim"}
 
@@ -44,7 +45,9 @@ class LiveSweep:
         """Draws, unless it did a moment ago."""
         if time.monotonic() - self._drawn_at >= DRAW_SECONDS:
             self._drawn_at = time.monotonic()
-            self._live.update(sweep_table(self._status, self._console.height - 5), refresh=True)
+            width, height = self._console.size
+            table = sweep_table(self._status, height - 5, has_bars=width >= BARS_FROM)
+            self._live.update(table, refresh=True)
 
     def tell(self, trial: TrialStatus) -> None:
         """One line that stays, above the table."""
@@ -86,23 +89,27 @@ def make_sweep_view(console: Console, status: SweepStatus) -> LiveSweep | LineSw
     return LiveSweep(console, status) if console.is_terminal else LineSweep(console, status)
 
 
-def sweep_table(status: SweepStatus, height: int) -> Group:
+def sweep_table(status: SweepStatus, height: int, *, has_bars: bool = True) -> Group:
     """As many trials as fit, and one line for all.
 
     Args:
         status: of the sweep.
         height: lines there are for trials.
+        has_bars: whether progress is drawn as well.
     """
     trials = sorted(status.trials.values(), key=lambda trial: ORDER.index(trial.state))
     shown = trials if len(trials) <= height else trials[: max(1, height - 1)]
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name in ("trial", "", "steps"):
-        table.add_column(name, no_wrap=True)
+    table.add_column("trial")  # this one and the last give way to numbers
+    if has_bars:
+        table.add_column("")
+    table.add_column("steps", no_wrap=True)
     for name in ("return", "evaluation", "normalised"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
+    table.add_column("")
     for trial in shown:
-        table.add_row(*trial_cells(trial))
+        name, bar, *cells = trial_cells(trial)
+        table.add_row(name, *([bar] if has_bars else []), *cells)
     rest = [Text(f"and {len(trials) - len(shown)} more", style="dim")] if shown != trials else []
     return Group(table, *rest, sweep_line(status))
 
@@ -116,13 +123,13 @@ def trial_cells(trial: TrialStatus) -> list[Text | ProgressBar]:
             f", failed {trial.num_failures} times" if trial.num_failures > 1 else ", failed once"
         )
     return [
-        Text(trial.spec.name, style=style),
+        Text(trial.spec.name, style=style, no_wrap=True, overflow="ellipsis"),
         ProgressBar(trial.length, min(trial.progress, trial.length), width=16),
         Text(f"{trial.progress:,}/{trial.length:,}"),
         Text(number(trial.train_return)),
         Text(number(trial.evaluation_return)),
         Text(number(trial.normalised)),
-        Text(what, style=style),
+        Text(what, style=style, no_wrap=True, overflow="ellipsis"),
     ]
 
 

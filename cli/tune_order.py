@@ -95,4 +95,7 @@ def seeds_of(text: str) -> list[int]:
 
 def default_name(games: str) -> str:
     """A folder's name for what was asked."""
-    return re.sub(r"[^A-Za-z0-9.]+", "-", Path(games).stem if "/" in games else games)[:60]
+    if games.endswith((".yaml", ".yml")):
+        games = Path(games).stem
+    names = [name.rpartition("/")[2] for name in games.split(",")]
+    return re.sub(r"[^A-Za-z0-9.]+", "-", ",".join(names))[:60]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -51,10 +51,13 @@ class Order:
             SettingError: see `samples`.
         """
         space = self.space
-        found = [{}] if space is None else samples(space, self.num_samples, seed=0)
+        return self.specs_of([{}] if space is None else samples(space, self.num_samples, seed=0))
+
+    def specs_of(self, choices: Iterable[Mapping[str, Any]]) -> list[TrialSpec]:
+        """The trials of these settings, one choice after the other."""
         return [
             TrialSpec(game=game, seed=seed, settings=settings)
-            for settings in found
+            for settings in choices
             for game, seed in self.combinations
         ]
 
@@ -127,6 +130,7 @@ def make_order(
         notes += said
     if space is not None:
         check_disjoint(space, assignments)
+        check_num_samples(space, num_samples)
     order = Order(
         suite=suite_key,
         games=tuple(game.name for game in games),
@@ -195,6 +199,12 @@ def check_disjoint(space: Space, assignments: Sequence[str]) -> None:
     both = sorted(names & space.dimensions.keys())
     if both:
         raise SettingError(f"a setting must be searched or set, got both for {', '.join(both)}")
+
+
+def check_num_samples(space: Space, num_samples: int | None) -> None:
+    """Raises SettingError where a searcher is not told how often to choose; see `samples` too."""
+    if space.method == "optuna" and (num_samples is None or num_samples < 1):
+        raise SettingError(f"num_samples must be >= 1 for a search by optuna, got {num_samples}")
 
 
 def summed_up(notes: Sequence[str]) -> list[str]:

@@ -24,8 +24,8 @@ from tuning.suites import Game, Suite, load_suite
 SWEEP, PARAMS, RESULTS, ERROR = "sweep.yaml", "params.json", "result.json", "error.txt"
 CHECKPOINT_ROWS = "rows.jsonl"
 FORMAT = 1  # of sweep.yaml
-# What `tuning.rows` describes, in its order; Tune's own keys are left out.
 STOPPED = "stopped.json"  # of a trial that a scheduler stopped
+# What `tuning.rows` describes, in its order; Tune's own keys are left out.
 ROW_KEYS = (
     *("game", "seed", "sample", "attempt", "resumed_at", "progress", "length", "env_steps"),
     *("updates", "finished", "seconds", "setup_seconds", "training_seconds"),

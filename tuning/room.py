@@ -116,13 +116,13 @@ def share_of(
     needed = [bundles_of(plan, cpus=1, gpus=gpus) for plan in plans]
     bundles = max(needed, key=lambda one: (of(one, "GPU"), of(one, "CPU")))
     replay = max(memory_of(plan).total_bytes for plan in plans)
-    memory = PROCESS_BYTES * len(needed[0]) + replay
+    memory = PROCESS_BYTES * max(map(len, needed)) + replay
     check_fits(room, bundles, memory)
     limit = min(num_trials, max_concurrent or num_trials)
     concurrency = min(limit, side_by_side(room, bundles, memory))
     network = plans[0].config().model_config_for(plans[0].config().env_spec()).network
-    spare = room.total("CPU") / concurrency - (of(bundles, "CPU") - bundles[0].get("CPU", 0.0))
-    cpus = cpus_per_trial or (1 if network == "vector" else max(1, math.floor(spare)))
+    spare = 1 if network == "vector" else cores_for(room, bundles, concurrency)
+    cpus = cpus_per_trial or spare
     bundles = max((bundles_of(p, cpus=cpus, gpus=gpus) for p in plans), key=lambda b: of(b, "CPU"))
     check_fits(room, bundles, memory)
     return Share(
@@ -199,6 +199,24 @@ def side_by_side(room: Room, bundles: Sequence[Bundle], memory: int) -> int:
     if room.memory_bytes is not None:
         counts.append(len(room.nodes) * max(1, room.memory_bytes // memory))
     return max(1, min(counts))
+
+
+def cores_for(room: Room, bundles: Sequence[Bundle], concurrency: int) -> int:
+    """The most cores for each trial's own process, if so many are to lie whole on the nodes."""
+    most_cores = math.floor(room.total("CPU") / concurrency - of(bundles[1:], "CPU"))
+    for cores in range(most_cores, 1, -1):
+        if num_places(room, {**bundles[0], "CPU": cores}) >= concurrency:
+            return cores
+    return 1
+
+
+def num_places(room: Room, bundle: Bundle) -> int:
+    """How many such processes the nodes hold, each on one node."""
+    needs = {name: bundle[name] for name in ("CPU", "GPU") if bundle.get(name)}
+    return sum(
+        min(math.floor(node.get(name, 0.0) / need + 1e-6) for name, need in needs.items())
+        for node in room.nodes
+    )
 
 
 def of(bundles: Sequence[Bundle], name: str) -> float:

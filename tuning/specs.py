@@ -7,10 +7,10 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rllib_ez.algorithm.setting_types import checked_settings
-from rllib_ez.runs.plan import Plan
+if TYPE_CHECKING:
+    from rllib_ez.runs.plan import Plan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +41,8 @@ class TrialSpec:
         Args:
             plans: of the sweep, by game.
         """
+        from rllib_ez.algorithm.setting_types import checked_settings  # a report loads no Ray
+
         plan = plans[self.game]
         settings = {**plan.settings, **self.settings, "seed": self.seed}
         return replace(plan, settings=checked_settings(settings))

@@ -53,6 +53,6 @@ def seal(folder: Path) -> None:
     files = {
         str(file.relative_to(folder)): file.stat().st_size
         for file in sorted(folder.rglob("*"))
-        if file.is_file()
+        if file.is_file() and file != folder / MANIFEST
     }
     (folder / MANIFEST).write_text(json.dumps({"files": files}))

@@ -79,8 +79,11 @@ def todo_of(order: Order, runs: Mapping[str, Run]) -> list[TrialSpec]:
     """The trials that are neither finished nor given up by a scheduler."""
     ended = {name for name, run in runs.items() if run.is_finished or run.is_stopped}
     if order.space is not None and order.space.method == "optuna":
-        return [spec_of_run(run) for name, run in runs.items() if name not in ended]
-    return [spec for spec in order.specs() if spec.name not in ended]
+        begun = {run.sample: run.settings for run in runs.values()}
+        specs = order.specs_of(begun.values())  # of a choice, some trials may not have begun
+    else:
+        specs = order.specs()
+    return [spec for spec in specs if spec.name not in ended]
 
 
 def num_left(order: Order, remains: Remains) -> int:

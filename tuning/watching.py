@@ -157,6 +157,7 @@ class Watcher(Callback):
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """It came to its end, or was stopped."""
         status = self._of(trial)
+        self._ending.saved(status.spec.name)
         if (trial.last_result or {}).get("finished"):
             status.state = FINISHED
         elif self.status.is_stopping:

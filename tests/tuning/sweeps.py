@@ -30,7 +30,11 @@ def write_order(folder: Path, **changes: Any) -> Path:
         "env_steps": LENGTH,
         "search": None,
     } | changes
-    plan = {"env_steps": LENGTH, "settings": {"evaluation_duration": 5}}
+    plan = {
+        "env_steps": LENGTH,
+        "presets": order["presets"],
+        "settings": {"evaluation_duration": 5},
+    }
     order.setdefault("plans", dict.fromkeys(order["games"], plan))
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "sweep.yaml").write_text(yaml.safe_dump(order))

@@ -18,7 +18,7 @@ from tests.tuning.sweeps import (
     write_order,
     write_search,
 )
-from tuning.reading import read_sweep
+from tuning.reading import STOPPED, read_sweep
 from tuning.report.model import Report, SweepScores
 from tuning.report.scores import build_report, over_training
 from tuning.specs import TrialSpec
@@ -26,7 +26,6 @@ from tuning.statistics import AGGREGATES, improvement_interval, intervals
 from tuning.suites import load_suite
 
 QUICK = {"num_resamples": 50}
-CARTPOLE_RANDOM, CARTPOLE_REFERENCE = 22.65, 475.0
 
 
 def report_on(*folders: Path, **options: Any) -> Report:
@@ -51,7 +50,7 @@ def test_a_game_has_its_seeds_scores_their_mean_and_spread(tmp_path: Path):
     game = scores_of(two_seeds(tmp_path)).games[0]
     assert (game.game, game.scores, game.mean) == ("CartPole-v1", {0: 100.0, 1: 200.0}, 150.0)
     assert game.std == pytest.approx(70.71068)  # sqrt((50**2 + 50**2) / 1)
-    assert (game.random, game.reference) == (CARTPOLE_RANDOM, CARTPOLE_REFERENCE)
+    assert (game.random, game.reference) == (22.65, 475.0)
     assert game.normalised == pytest.approx((150 - 22.65) / (475 - 22.65))
 
 
@@ -115,6 +114,12 @@ def test_every_run_that_is_left_out_is_named(tmp_path: Path):
         "unfinished: Acrobot-v1 seed 1 (at 40 of 100)",
         "not begun: CartPole-v1 seed 2, Acrobot-v1 seed 2",
     ]
+
+
+def test_a_run_that_a_scheduler_gave_up_is_named(tmp_path: Path):
+    write_order(tmp_path, games=["CartPole-v1"], seeds=[0])
+    (write_attempt(tmp_path, CARTPOLE, rows(CARTPOLE, 40)) / STOPPED).touch()
+    assert notes_of(tmp_path) == ["given up by the search: CartPole-v1 seed 0 (at 40 of 100)"]
 
 
 def test_a_finished_run_without_an_evaluation_is_named_and_not_scored(tmp_path: Path):
@@ -234,8 +239,7 @@ def test_published_columns_are_over_the_games_that_a_sweep_has_scores_for(tmp_pa
 def test_a_sweep_over_other_games_than_the_published_columns_says_so(tmp_path: Path):
     write_order(tmp_path, suite="atari57", games=["Pong", "Surround"], seeds=[0])
     write_finished(tmp_path, {"Pong": [1.0], "Surround": [1.0]})
-    told = "aggregates of published columns are over other games, 1 of them"
-    assert told in notes_of(tmp_path)
+    assert "aggregates of published columns are over other games, 1 of them" in notes_of(tmp_path)
 
 
 def test_a_mean_a_game_tells_no_statistic_over_runs(tmp_path: Path):
@@ -262,7 +266,7 @@ def test_without_training_there_is_no_ratio(seconds: dict[str, float]):
 
 def test_the_sweep_says_how_it_was_made(tmp_path: Path):
     sweep = scores_of(two_seeds(tmp_path, presets=["control", "fast"]))
-    assert (sweep.preset, sweep.env_steps) == ("control, fast", "100")
+    assert (sweep.preset, sweep.env_steps) == ("control + fast", "100")
     assert sweep.protocol == (
         "A run's score is the mean return of 5 episodes that its final weights play greedily "
         "after 100 env steps of training."
@@ -279,6 +283,11 @@ def test_the_sweep_says_how_it_was_made(tmp_path: Path):
 )
 def test_env_steps_are_those_of_the_plans(tmp_path: Path, changes: dict[str, Any], told: str):
     assert scores_of(write_order(tmp_path, **changes)).env_steps == told
+
+
+def test_games_of_different_presets_tell_both(tmp_path: Path):
+    plans = {"CartPole-v1": {"presets": ["control"]}, "Acrobot-v1": {"presets": []}}
+    assert scores_of(write_order(tmp_path, plans=plans)).preset == "control, none"
 
 
 def test_the_report_tells_suites_sources_and_versions(tmp_path: Path):

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import random
-import statistics
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from rllib_ez.errors import SettingError
+from tests.tuning.slow_statistics import TWINS, slow_improvement, slow_interval
 from tuning.statistics import (
     AGGREGATES,
     Scores,
@@ -28,55 +24,6 @@ from tuning.statistics import (
 from tuning.suites import load_suite
 
 HAND = {"a": np.array([0.0, 1.0]), "b": np.array([2.0, 4.0]), "c": np.array([0.5, 0.5])}
-
-
-def slow_mean(scores: Scores) -> float:
-    return statistics.fmean(statistics.fmean(runs) for runs in scores.values())
-
-
-def slow_median(scores: Scores) -> float:
-    return statistics.median(statistics.fmean(runs) for runs in scores.values())
-
-
-def slow_iqm(scores: Scores) -> float:
-    runs = sorted(score for game in scores.values() for score in game)
-    for _ in range(len(runs) // 4):
-        runs.remove(min(runs))
-        runs.remove(max(runs))
-    return statistics.fmean(runs)
-
-
-def slow_gap(scores: Scores) -> float:
-    runs = [score for game in scores.values() for score in game]
-    return statistics.fmean(1.0 - score if score < 1.0 else 0.0 for score in runs)
-
-
-TWINS = {
-    "mean": slow_mean,
-    "median": slow_median,
-    "iqm": slow_iqm,
-    "optimality_gap": slow_gap,
-}
-
-
-def slow_improvement(first: Scores, second: Scores) -> float:
-    per_game = []
-    for game in first:
-        points = [
-            1.0 if x > y else 0.5 if x == y else 0.0 for x in first[game] for y in second[game]
-        ]
-        per_game.append(statistics.fmean(points))
-    return statistics.fmean(per_game)
-
-
-def slow_interval(scores: Scores, statistic: Callable[[Scores], float]) -> tuple[float, float]:
-    rng, found = random.Random(0), []
-    for _ in range(1000):
-        found.append(
-            statistic({game: rng.choices(runs, k=len(runs)) for game, runs in scores.items()})
-        )
-    cuts = statistics.quantiles(found, n=40, method="inclusive")
-    return cuts[0], cuts[-1]
 
 
 def drawn(games: int, runs: int, seed: int = 0) -> dict[str, np.ndarray]:
@@ -322,60 +269,3 @@ def test_a_profile_equals_its_slow_twin(scores: Scores, thresholds: list[float])
     runs = [score for game in scores.values() for score in game]
     expected = [sum(score > t for score in runs) / len(runs) for t in thresholds]
     np.testing.assert_allclose(performance_profile(scores, np.array(thresholds)), expected)
-
-
-CALLS: list[Callable[[Scores], object]] = [
-    *AGGREGATES.values(),
-    intervals,
-    lambda scores: probability_of_improvement(HAND, scores),
-    lambda scores: probability_of_improvement(scores, HAND),
-    lambda scores: improvement_interval(HAND, scores),
-    lambda scores: performance_profile(scores, np.zeros(1)),
-]
-
-
-@pytest.mark.parametrize("call", CALLS)
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_a_score_that_is_not_finite_is_refused(call: Callable[[Scores], object], bad: float):
-    with pytest.raises(ValueError, match=f"scores of b must be finite, got {bad}; leave that run"):
-        call({"a": np.ones(2), "b": np.array([1.0, bad])})
-
-
-@pytest.mark.parametrize("call", CALLS)
-def test_a_game_without_runs_is_refused(call: Callable[[Scores], object]):
-    with pytest.raises(ValueError, match="scores of b must hold at least one run"):
-        call({"a": np.ones(2), "b": np.array([])})
-
-
-@pytest.mark.parametrize("call", CALLS)
-def test_a_score_outside_an_array_is_refused(call: Callable[[Scores], object]):
-    with pytest.raises(ValueError, match="scores of b must hold at least one run"):
-        call({"a": np.ones(2), "b": np.float64(1.0)})
-
-
-@pytest.mark.parametrize("call", CALLS)
-def test_no_games_are_refused(call: Callable[[Scores], object]):
-    with pytest.raises(ValueError, match="scores must hold at least one game"):
-        call({})
-
-
-@pytest.mark.parametrize("call", CALLS[4:])
-def test_rows_of_runs_are_refused_where_they_make_no_sense(call: Callable[[Scores], object]):
-    with pytest.raises(ValueError, match=r"scores of a must be one number a run.*\(2, 3\)"):
-        call({"a": np.ones((2, 3))})
-
-
-def test_sides_without_a_shared_game_are_refused():
-    with pytest.raises(ValueError, match="must share a game, got a and b, c"):
-        probability_of_improvement({"a": np.ones(1)}, {"b": np.ones(1), "c": np.ones(1)})
-
-
-@pytest.mark.parametrize("confidence", [0.0, 1.0, 95.0])
-def test_a_confidence_outside_0_to_1_is_refused(confidence: float):
-    with pytest.raises(SettingError, match="confidence must lie between 0 and 1"):
-        intervals(HAND, confidence=confidence)
-
-
-def test_no_resamples_are_refused():
-    with pytest.raises(SettingError, match="num_resamples must be >= 1, got 0"):
-        improvement_interval(HAND, HAND, num_resamples=0)

@@ -145,7 +145,9 @@ def _draw_panel(axes: Axes, report: Report, game: str) -> None:
         return
     axes.set_title(note, loc="right", fontsize=7, color=MUTED)
     _draw_constants(axes, report, game, returns)
-    axes.set_xlim(0, max(row["length"] for run in runs for row in run.rows[-1:]))
+    # A run ends with a whole round, so a little past its length.
+    ends = (max(row["length"], row["progress"]) for run in runs for row in run.rows[-1:])
+    axes.set_xlim(0, max(ends))
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, steps=NICE_STEPS))
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=NICE_STEPS))
     axes.xaxis.set_major_formatter(FuncFormatter(short_number))

@@ -149,16 +149,17 @@ def _scores(report: Report) -> Iterator[dict[str, Any]]:
     games = {game.game: game for sweep in report.sweeps for game in sweep.games}
     for game in games.values():
         constants = {"random": game.random, report.reference_name: game.reference}
-        for name, score in constants.items():
-            if score is not None:
-                yield {"source": name, "kind": "constant"} | _score(game, score)
+        for name, constant in constants.items():
+            if constant is not None:
+                yield {"source": name, "kind": "constant"} | _score(game, constant)
         for column, score in game.published.items():
             yield {"source": column, "kind": "published"} | _score(game, score)
 
 
 def _score(game: GameScores, score: float) -> dict[str, Any]:
-    known = game.random is not None and game.reference is not None
-    share = (score - game.random) / (game.reference - game.random) if known else None
+    share = None
+    if game.random is not None and game.reference is not None:
+        share = (score - game.random) / (game.reference - game.random)
     return {"game": game.game, "score": score, "normalised": share}
 
 
@@ -197,6 +198,7 @@ def _run_as_json(run: Run) -> dict[str, Any]:
         "settings": dict(run.settings),
         "folder": run.folder,
         "finished": run.is_finished,
+        "given_up": run.is_stopped,
         "score": run.score,
         "error": run.error,
         "progress": last.get("progress"),

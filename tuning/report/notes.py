@@ -29,6 +29,7 @@ def notes_on(
     return [
         *_failed(sweep),
         *_listed("unfinished", (_at(run) for run in sweep.runs if _is_broken_off(run))),
+        *_listed("given up by the search", (_at(run) for run in sweep.runs if _is_given_up(run))),
         *_listed("not begun", _not_begun(sweep)),
         *_listed("finished without an evaluation", (_name(r) for r in sweep.runs if _is_blind(r))),
         *_on_aggregates(games, aggregates, num_compared=num_compared),
@@ -47,7 +48,11 @@ def _failed(sweep: Sweep) -> list[str]:
 
 
 def _is_broken_off(run: Run) -> bool:
-    return not run.is_finished and not run.error
+    return not run.is_finished and not run.error and not run.is_stopped
+
+
+def _is_given_up(run: Run) -> bool:
+    return run.is_stopped and not run.is_finished and not run.error
 
 
 def _is_blind(run: Run) -> bool:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 
@@ -90,7 +91,7 @@ def _sweep_scores(
     return SweepScores(
         name=name,
         path=sweep.path,
-        preset=", ".join(sweep.order.get("presets") or []) or "none",
+        preset=recipes_of(sweep.order),
         env_steps=_env_steps(sweep),
         protocol=_protocol(sweep),
         games=games,
@@ -290,3 +291,10 @@ def _names(sweeps: Sequence[Sweep]) -> list[str]:
 def _once(texts: Iterable[str]) -> list[str]:
     """Each once, in the order in which they come."""
     return list(dict.fromkeys(texts))
+
+
+def recipes_of(order: Mapping[str, Any]) -> str:
+    """The presets of the games' plans, for people."""
+    plans = (order.get("plans") or {}).values()
+    recipes = {" + ".join(plan.get("presets") or []) or "none" for plan in plans}
+    return ", ".join(sorted(recipes)) or "none"

@@ -1,0 +1,163 @@
+"""`ez tune` and what goes on with it, for real."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import sweep_faults
+from tuning.reading import read_sweep
+from tuning.report.model import Run
+
+from .conftest import ez, ez_process, trained
+from .test_cluster import NODES
+
+SMALL = [
+    *("--set=num_simulations=4", "--set=hidden_size=16", "--set=lstm_size=8"),
+    *("--set=head_hidden_size=8", "--set=projection_size=16", "--set=num_random_steps=80"),
+    *("--set=prediction_hidden_size=8", "--set=batch_size=16", "--set=rollout_fragment_length=5"),
+    *("--evaluation-episodes", "2", "--no-estimate", "--max-concurrent", "2"),
+]
+SWEEP = ["tune", "--games", "CartPole-v1", "--env-steps", "400", *SMALL]
+
+
+def tuned(*arguments: str) -> dict[str, Any]:
+    """Calls `ez tune`; the JSON object on the last line of stdout."""
+    return trained(*arguments)
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two seeds of CartPole, trained."""
+    out = tmp_path_factory.mktemp("sweeps") / "cartpole"
+    outcome = tuned(*SWEEP, "--seeds", "2", "--out", str(out))
+    assert (outcome["ended"], outcome["left"], outcome["failed"]) == (2, 0, 0)
+    return out
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_every_trial_has_rows_checkpoints_and_the_usual_files(sweep: Path):
+    for run in read_sweep(sweep).runs:
+        folder = Path(run.folder)
+        assert run.is_finished
+        assert [row["progress"] for row in run.rows][-1] >= 400
+        assert len(run.rows[-1]["evaluation_returns"]) == 2
+        assert {"result.json", "progress.csv", "params.json"} <= {p.name for p in folder.iterdir()}
+        assert list(folder.glob("events.out.tfevents*"))
+        assert 1 <= len(list(folder.glob("checkpoint_*"))) <= 2
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_the_same_command_has_nothing_to_do(sweep: Path):
+    outcome = tuned(*SWEEP, "--seeds", "2", "--out", str(sweep))
+    assert (outcome["ended_before"], outcome["ended"], outcome["left"]) == (2, 0, 0)
+    assert not (sweep / "part_02").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_a_trial_is_repeated_alone_to_the_bit(sweep: Path, tmp_path: Path):
+    (run,) = (run for run in read_sweep(sweep).runs if run.seed == 1)
+    trial = str(sweep / "CartPole-v1-seed-1")
+    again = trained("train", "--from-trial", trial, "--out", str(tmp_path / "run"))
+    assert again["returns"] == run.rows[-1]["evaluation_returns"]
+    assert (again["seed"], again["env_steps"]) == (1, run.rows[-1]["env_steps"])
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_a_trials_folder_can_be_evaluated(sweep: Path):
+    done = ez_process("evaluate", str(sweep / "part_01" / "CartPole-v1-seed-0"), "--episodes", "2")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_seeds_are_added(sweep: Path):
+    outcome = tuned(*SWEEP, "--seeds", "0,1,5", "--out", str(sweep))
+    assert (outcome["ended_before"], outcome["ended"], outcome["part"]) == (2, 1, "part_02")
+    assert [run.seed for run in read_sweep(sweep).runs if run.is_finished] == [0, 1, 5]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
+    """Three trials that nobody disturbed."""
+    out = tmp_path_factory.mktemp("sweeps") / "undisturbed"
+    tuned(*longer(), "--out", str(out))
+    return read_sweep(out).runs
+
+
+def longer() -> list[str]:
+    """A sweep that lasts long enough to be killed, saved often."""
+    steps = ["--env-steps", "1200", "--checkpoint-every", "100", "--evaluate-every", "600"]
+    return ["tune", "--games", "CartPole-v1", "--seeds", "3", *SMALL, *steps]
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.parametrize("what", ["driver", "sigterm"])
+def test_a_sweep_goes_on_as_if_nothing_had_been(
+    what: str, undisturbed: list[Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(sweep_faults, "SWEEP", longer() + ["--json"])
+    told = sweep_faults.disturbed(what, tmp_path / "sweep", undisturbed)
+    assert {name: told[name] for name in ("twice", "lost", "differ")} == {
+        "twice": 0, "lost": 0, "differ": 0,
+    }  # fmt: skip
+    assert told["exit_code"] == {"driver": -signal.SIGKILL, "sigterm": 0}[what]
+    assert told["finished"] == 3
+    assert told["attempts"] > 3
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_a_cluster_of_two_nodes_runs_a_sweep_into_a_shared_folder(tmp_path: Path):
+    with subprocess.Popen(
+        [sys.executable, "-c", NODES], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as nodes:
+        address = nodes.stdout.readline().strip()
+        out = tmp_path / "sweep"
+        outcome = tuned(
+            *SWEEP, "--seeds", "4", "--max-concurrent", "4", "--address", address,
+            "--out", f"file://{out}",
+        )  # fmt: skip
+        free, _ = nodes.communicate("\n", timeout=60)
+    assert (outcome["ended"], outcome["left"]) == (4, 0)
+    assert len({run.rows[-1]["attempt"] for run in read_sweep(out).runs}) == 4
+    assert float(free) == 4  # all given back
+
+
+def test_what_cannot_fit_is_refused_before_anything_starts(tmp_path: Path):
+    done = ez(*SWEEP, "--set", "num_env_runners=500", "--out", str(tmp_path / "sweep"))
+    assert done.exit_code == 2
+    assert "needs 501 CPUs in all where there are" in " ".join(done.stderr.split())
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_another_sweep_in_the_folder_is_refused(sweep_yaml: Path):
+    done = ez(*SWEEP, "--env-steps", "500", "--out", str(sweep_yaml.parent))
+    assert done.exit_code == 2
+    assert "must be as in the sweep that the folder holds" in " ".join(done.stderr.split())
+
+
+@pytest.fixture
+def sweep_yaml(tmp_path: Path) -> Path:
+    """The order of a sweep that has not begun."""
+    from cli.tune_order import chosen
+
+    assignments = [part.removeprefix("--set=") for part in SMALL if part.startswith("--set=")]
+    options = {"env_steps": 400, "evaluation_duration": 2}
+    order = chosen(
+        "CartPole-v1", seeds="1", presets=[], assignments=assignments, options=options,
+        search=None, num_samples=None, out=str(tmp_path),
+    )["order"]  # fmt: skip
+    path = tmp_path / "sweep.yaml"
+    path.write_text(order.as_yaml())
+    return path
