@@ -108,8 +108,8 @@ def sweep_table(status: SweepStatus, height: int, *, has_bars: bool = True) -> G
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("")
     for trial in shown:
-        name, bar, *cells = trial_cells(trial)
-        table.add_row(name, *([bar] if has_bars else []), *cells)
+        first, bar, *others = trial_cells(trial)
+        table.add_row(first, *([bar] if has_bars else []), *others)
     rest = [Text(f"and {len(trials) - len(shown)} more", style="dim")] if shown != trials else []
     return Group(table, *rest, sweep_line(status))
 
@@ -128,7 +128,7 @@ def trial_cells(trial: TrialStatus) -> list[Text | ProgressBar]:
         Text(f"{trial.progress:,}/{trial.length:,}"),
         Text(number(trial.train_return)),
         Text(number(trial.evaluation_return)),
-        Text(number(trial.normalised)),
+        Text("-" if trial.normalised is None else f"{trial.normalised:.3f}"),
         Text(what, style=style, no_wrap=True, overflow="ellipsis"),
     ]
 

@@ -80,6 +80,9 @@ def tune(
     grace_seconds: Annotated[
         float, typer.Option(help="For trials to save themselves at Ctrl-C or SIGTERM.")
     ] = 25.0,
+    keep_replay: Annotated[
+        bool, typer.Option("--keep-replay", help="In checkpoints of finished trials as well.")
+    ] = False,
     wandb: Annotated[
         str | None, typer.Option(metavar="PROJECT", help="Log to Weights & Biases as well.")
     ] = None,
@@ -127,6 +130,7 @@ def tune(
         },
         max_failures=max_failures,
         grace_seconds=grace_seconds,
+        keeps_replay=keep_replay,
         trackers={"wandb": wandb, "mlflow": mlflow},
         is_estimated=estimate,
         is_dry_run=dry_run,

@@ -27,6 +27,7 @@ class Call:
     room: dict[str, int | None]  # see `share_of`
     max_failures: int
     grace_seconds: float
+    keeps_replay: bool
     trackers: dict[str, str | None]  # "wandb", "mlflow": project, where wanted
     is_estimated: bool
     is_dry_run: bool

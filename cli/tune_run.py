@@ -48,6 +48,7 @@ def carry_out(call: Call, console: Console, *, as_json: bool) -> int:
             options = Options(
                 max_failures=call.max_failures,
                 grace_seconds=call.grace_seconds,
+                keeps_replay=call.keeps_replay,
                 callbacks=trackers,
             )
             status = run_sweep(
@@ -120,9 +121,10 @@ def tell_plan(
         soft_wrap=True,
     )
     memory = share.concurrency * share.memory_bytes
+    saved = left if call.keeps_replay else share.concurrency
     console.print(
         f"memory: {share.concurrency} x {size(share.memory_bytes)} = {size(memory)} when replay is "
-        f"full; disk: up to {size(left * share.disk_bytes)} of checkpoints",
+        f"full; disk: up to {size(saved * share.disk_bytes)} of checkpoints",
         soft_wrap=True,
     )
     if pace is not None:

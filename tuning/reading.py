@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,14 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pyarrow.fs import FileSelector, FileSystem, FileType  # type: ignore[import-untyped]
 
-from rllib_ez.core.replay.archive_folder import ArchiveFolder
-from rllib_ez.errors import ArchiveError, CheckpointError, SettingError
+from rllib_ez.errors import CheckpointError
 from tuning.report.model import Run
 from tuning.rows import Row, joined
 from tuning.specs import TrialSpec
-from tuning.storage import MANIFEST
+from tuning.storage import Folder
 from tuning.suites import Game, Suite, load_suite
 
 SWEEP, PARAMS, RESULTS, ERROR = "sweep.yaml", "params.json", "result.json", "error.txt"
@@ -50,49 +47,6 @@ class Sweep:
     num_parts: int = 0  # experiments of Tune
 
 
-@dataclass(frozen=True, slots=True)
-class _Folder:
-    """A folder of the sweep's, on a disk or behind a URI."""
-
-    filesystem: FileSystem
-    path: str  # as `filesystem` names it
-    shown: str  # for people, without a key or password
-
-    @property
-    def name(self) -> str:
-        return self.path.rstrip("/").rpartition("/")[2]
-
-    def folders(self, pattern: str = ".*") -> list[_Folder]:
-        """Those in it whose whole names match, by the number at their end, then by name."""
-        found = [info.base_name for info in self._infos() if info.type == FileType.Directory]
-        names = [name for name in found if re.fullmatch(pattern, name)]
-        names.sort(key=lambda name: (int((re.findall(r"\d+$", name) or [0])[0]), name))
-        return [
-            _Folder(self.filesystem, f"{self.path}/{name}", f"{self.shown}/{name}")
-            for name in names
-        ]
-
-    def text(self, name: str) -> str | None:
-        """What a file holds; None if there is none."""
-        try:
-            with self.filesystem.open_input_file(f"{self.path}/{name}") as file:
-                return bytes(file.read()).decode(errors="replace")
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-
-    def is_whole(self) -> bool:
-        """Whether this checkpoint has every file of its manifest in its size."""
-        manifest = _parsed(self.text(MANIFEST))
-        files = manifest.get("files") if isinstance(manifest, dict) else None
-        there = {info.path[len(self.path) + 1 :]: info.size for info in self._infos(recursive=True)}
-        return isinstance(files, dict) and files.items() <= there.items()
-
-    def _infos(self, *, recursive: bool = False) -> list[Any]:
-        # What is listed may go meanwhile: the sweep may be running.
-        selector = FileSelector(self.path, recursive=recursive, allow_not_found=True)
-        return list(self.filesystem.get_file_info(selector))
-
-
 def read_sweep(uri: str | Path) -> Sweep:
     """Reads a sweep, also one that is still running or was broken off.
 
@@ -103,9 +57,9 @@ def read_sweep(uri: str | Path) -> Sweep:
         SettingError: no store has such a URI, or the suite's own file is not there any more.
         CheckpointError: the folder holds no sweep, or one of a newer version.
     """
-    folder = _opened(uri)
+    folder = Folder.at(uri, option="sweep")
     order = _order(folder)
-    trials: dict[str, list[_Folder]] = {}
+    trials: dict[str, list[Folder]] = {}
     parts = folder.folders(r"part_\d+")
     for part in parts:
         for attempt in part.folders():
@@ -136,16 +90,7 @@ def rows_of(text: str | None) -> list[Row]:
     ]
 
 
-def _opened(uri: str | Path) -> _Folder:
-    """Shown without the key that a URI may hold: a report is for others too."""
-    try:
-        found = ArchiveFolder.at(uri)
-    except ArchiveError as error:
-        raise SettingError(f"sweep {str(error).removeprefix('archive ')}") from None
-    return _Folder(found.filesystem, found.path, found.shown.rstrip("/"))
-
-
-def _order(folder: _Folder) -> dict[str, Any]:
+def _order(folder: Folder) -> dict[str, Any]:
     text = folder.text(SWEEP)
     if text is None:
         raise CheckpointError(
@@ -188,7 +133,7 @@ def suite_of(name: str, games: Sequence[str]) -> Suite:
     )
 
 
-def _run(attempts: Sequence[_Folder], order: Mapping[str, Any]) -> Run | None:
+def _run(attempts: Sequence[Folder], order: Mapping[str, Any]) -> Run | None:
     """One trial; None if it left nothing that tells its game."""
     rows, checkpoint = _joined_rows(attempts)
     spec = _spec(attempts, order)
@@ -208,7 +153,7 @@ def _run(attempts: Sequence[_Folder], order: Mapping[str, Any]) -> Run | None:
     )
 
 
-def _joined_rows(attempts: Sequence[_Folder]) -> tuple[list[Row], str | None]:
+def _joined_rows(attempts: Sequence[Folder]) -> tuple[list[Row], str | None]:
     """Rows of the newest checkpoint, which no kill cuts short, then those reported after it.
 
     Returns:
@@ -232,7 +177,7 @@ def _joined_rows(attempts: Sequence[_Folder]) -> tuple[list[Row], str | None]:
     return kept + [row for row in later if row["progress"] > kept[-1]["progress"]], newest
 
 
-def _spec(attempts: Sequence[_Folder], order: Mapping[str, Any]) -> TrialSpec | None:
+def _spec(attempts: Sequence[Folder], order: Mapping[str, Any]) -> TrialSpec | None:
     for attempt in reversed(attempts):
         params = _parsed(attempt.text(PARAMS))
         if isinstance(params, dict) and {"game", "seed"} <= params.keys():

@@ -21,7 +21,7 @@ normalised_return      `return` between the suite's random (0) and reference (1)
 total_loss             of the last update; None before the first
 replay_bytes           held by replay
 
-Tune adds its own keys, of which `trial_id`, `training_iteration`, `timestamp` and `config` are used.
+Tune adds keys of its own, which nothing here reads.
 """
 
 from __future__ import annotations

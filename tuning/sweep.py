@@ -50,6 +50,7 @@ class Options:
     max_failures: int = 2  # restarts of a trial from its checkpoint
     grace_seconds: float = 25.0  # for trials to save themselves when they are told to stop
     callbacks: Sequence[Any] = ()  # of Tune, beside ours
+    keeps_replay: bool = False  # also of finished trials
 
 
 def held(uri: str) -> Order | None:
@@ -58,11 +59,8 @@ def held(uri: str) -> Order | None:
     Raises:
         CheckpointError: there is one that cannot be read.
     """
-    folder = Folder.at(uri)
-    if not folder.has(FILE):
-        return None
-    with folder.filesystem.open_input_file(f"{folder.path}/{FILE}") as stream:
-        return Order.read(stream.read().decode())
+    text = Folder.at(uri).text(FILE)
+    return None if text is None else Order.read(text)
 
 
 def remains_of(uri: str, order: Order) -> Remains:
@@ -128,7 +126,12 @@ def run_sweep(
     monitor = Monitor.remote()  # type: ignore[attr-defined]
     earlier = {name: run.checkpoint for name, run in remains.runs.items() if run.checkpoint}
     sweep = Sweep(
-        suite=suite, plans=plans, filesystem=folder.filesystem, earlier=earlier, monitor=monitor
+        suite=suite,
+        plans=plans,
+        filesystem=folder.filesystem,
+        earlier=earlier,
+        monitor=monitor,
+        keeps_replay=options.keeps_replay,
     )
 
     def status_of(one: TrialSpec) -> TrialStatus:
@@ -147,6 +150,7 @@ def run_sweep(
         monitor=monitor,
         stop=stop,
         ending=ending,
+        folder=folder,
         new_status=status_of,
     )
     names = UniqueNames()

@@ -14,6 +14,8 @@ from typing import Any
 
 from ray import tune
 
+from rllib_ez.core.agent_card import write_agent
+from rllib_ez.core.agent_folder import FOLDER
 from rllib_ez.core.progress import PROGRESS
 from rllib_ez.runs.building import algorithm_for, prepare_search
 from rllib_ez.runs.evaluation import Evaluator
@@ -42,6 +44,7 @@ class Sweep:
     filesystem: Any  # of the sweep's folder
     earlier: Mapping[str, str] = field(default_factory=dict)  # by name: a checkpoint
     monitor: Any = None  # handle of a `Monitor`
+    keeps_replay: bool = False  # also of finished trials, which nothing goes on from
 
 
 class Trial(tune.Trainable):
@@ -52,7 +55,7 @@ class Trial(tune.Trainable):
         assert sweep is not None
         self._sweep = sweep
         self._spec = spec_of(config)
-        self._run: TrialRun | None = None
+        self._run: TrialRun | EndedRun | None = None
 
     def step(self) -> Row:
         """Trains up to the next row."""
@@ -88,6 +91,10 @@ class Trial(tune.Trainable):
 
     def _open(self, checkpoint: Path | None) -> None:
         self.cleanup()
+        rows = read_rows(checkpoint)
+        if rows and rows[-1]["finished"]:
+            self._run = EndedRun(rows[-1])
+            return
         reporter = Reporter(self._sweep.monitor, self._spec.name)
         self._run = TrialRun(self._sweep, self._spec, Path(self.logdir), checkpoint, reporter)
 
@@ -105,7 +112,7 @@ class TrialRun:
     ) -> None:
         start = time.monotonic()
         self._suite, self._spec, self._folder = sweep.suite, spec, folder
-        self._reporter = reporter
+        self._reporter, self._keeps_replay = reporter, sweep.keeps_replay
         self._plan = spec.plan(sweep.plans)
         self._attempt = secrets.token_hex(4)
         self._rows = read_rows(checkpoint)
@@ -138,6 +145,8 @@ class TrialRun:
                 break
         is_new = training.evaluated_at != evaluated_at
         row = self._row(training.num_train_episodes - ended, is_evaluated=is_new)
+        if self._rows and self._rows[-1]["progress"] == row["progress"]:  # it had been stopped here
+            row["train_episodes"] += self._rows[-1]["train_episodes"]
         self._rows = joined([*self._rows, row])
         self.is_due_for_saving = self._is_due(row)
         return row
@@ -154,9 +163,13 @@ class TrialRun:
             raise Stopped
 
     def save(self, folder: Path) -> None:
-        """Writes a checkpoint, sealed by its manifest."""
-        self._training.algo.pipeline.quiesce()
-        self._training.algo.save_to_path(folder)
+        """Writes a checkpoint, sealed by its manifest; of a finished run the agent alone."""
+        algo = self._training.algo
+        if self._training.is_finished and not self._keeps_replay:
+            write_agent(folder / FOLDER, algo.agent_card(), algo.learner_weights())
+        else:
+            algo.pipeline.quiesce()
+            algo.save_to_path(folder)
         write_rows(folder, self._rows)
         self._training.recorder.copy_to(folder)
         seal(folder)
@@ -237,6 +250,25 @@ class TrialRun:
                 "progress_per_second": training.status.progress_per_second,
             }
         )
+
+
+class EndedRun:
+    """A run that was finished before; a searcher asks for its last row again."""
+
+    is_due_for_saving = False
+
+    def __init__(self, row: Row) -> None:
+        self._row = row
+
+    def next_row(self) -> Row:
+        """The last one."""
+        return self._row
+
+    def save(self, folder: Path) -> None:
+        """Nothing: its checkpoint is where it was."""
+
+    def close(self) -> None:
+        """Nothing."""
 
 
 class Unseen:

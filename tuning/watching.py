@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -110,11 +111,12 @@ class Watcher(Callback):
         monitor: Any,
         stop: Stop,
         ending: Ending,
+        folder: Folder,
         new_status: Callable[[TrialSpec], TrialStatus],
     ) -> None:
         self.status, self._view = status, view
         self._monitor, self._stop, self._ending = monitor, stop, ending
-        self._new_status = new_status
+        self._folder, self._new_status = folder, new_status
         self._asked_at = 0.0
         self._answer: Any = None
 
@@ -160,6 +162,7 @@ class Watcher(Callback):
         self._ending.saved(status.spec.name)
         if (trial.last_result or {}).get("finished"):
             status.state = FINISHED
+            self._drop_checkpoints(status.spec.name)
         elif self.status.is_stopping:
             status.state = WAITING
             return
@@ -186,6 +189,15 @@ class Watcher(Callback):
         if spec.name not in self.status.trials:
             self.status.trials[spec.name] = self._new_status(spec)
         return self.status.trials[spec.name]
+
+    def _drop_checkpoints(self, name: str) -> None:
+        """Keeps the newest of a finished trial, over all parts, once it is whole."""
+        parts = self._folder.folders(r"part_\d+")
+        trials = [trial for part in parts for trial in part.folders(re.escape(name))]
+        found = [one for trial in trials for one in trial.folders(r"checkpoint_\d+")]
+        if found and found[-1].is_whole():
+            for older in found[:-1]:
+                older.delete()
 
     def _listen(self) -> None:
         if self._answer is None:

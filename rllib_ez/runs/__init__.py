@@ -1,1 +1,1 @@
-"""A run: what is to be trained, its folder, its loop, its records; for `ez train` and for trials."""
+"""A run: what is to be trained, its folder, its loop, its records; trials of a sweep as well."""

@@ -12,7 +12,6 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from rllib_ez.runs.threads import default_threads
 from rllib_ez.agent import Agent
 from rllib_ez.core.agent_card import AgentCard
 from rllib_ez.core.random import evaluation_seeds
@@ -25,6 +24,7 @@ from rllib_ez.envs import (
     play_episodes,
 )
 from rllib_ez.errors import EnvironmentSpecError, SettingError
+from rllib_ez.runs.threads import default_threads
 
 
 class Player(Protocol):

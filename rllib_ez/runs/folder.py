@@ -11,10 +11,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rllib_ez.runs.plan import FILE, Plan
 from rllib_ez.core.agent_folder import find_agent
 from rllib_ez.core.progress import PROGRESS, read_progress
 from rllib_ez.errors import CheckpointError, SettingError
+from rllib_ez.runs.plan import FILE, Plan
 
 CURVE = "curve.png"
 TENSORBOARD = "tensorboard"

@@ -9,7 +9,6 @@ from typing import Any
 
 import yaml
 
-from rllib_ez.runs.threads import default_threads
 from rllib_ez.algorithm.config import (
     EfficientZeroConfig,
     check_setting_names,
@@ -20,6 +19,7 @@ from rllib_ez.algorithm.setting_types import checked_settings
 from rllib_ez.envs import describe
 from rllib_ez.envs.atari import is_game, rom_name
 from rllib_ez.errors import CheckpointError, EnvironmentSpecError, SettingError
+from rllib_ez.runs.threads import default_threads
 
 DEFAULT_ENV_STEPS = 20_000
 PARTS = 10  # a run is evaluated and saved about so many times

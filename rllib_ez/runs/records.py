@@ -18,8 +18,8 @@ from typing import Any
 
 from typing_extensions import Self
 
-from rllib_ez.runs.folder import TENSORBOARD
 from rllib_ez.core.progress import PROGRESS
+from rllib_ez.runs.folder import TENSORBOARD
 
 _NO_METRICS = {"config", "hostname", "node_ip", "pid", "trial_id", "date", "timestamp"}
 

@@ -8,15 +8,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from rllib_ez.runs.evaluation import Evaluator, mean_return
-from rllib_ez.runs.plan import Plan
-from rllib_ez.runs.records import RowFile, as_number
-from rllib_ez.runs.folder import checkpoint_path, drop_old_checkpoints
-from rllib_ez.runs.stages import StageSeconds
-from rllib_ez.runs.status import Rates, RecentReturn, Status, View, number
 from rllib_ez.agent import Agent
 from rllib_ez.algorithm.algorithm import EfficientZero
 from rllib_ez.core.engines import blank_engine, pick_device
+from rllib_ez.runs.evaluation import Evaluator, mean_return
+from rllib_ez.runs.folder import checkpoint_path, drop_old_checkpoints
+from rllib_ez.runs.plan import Plan
+from rllib_ez.runs.records import RowFile, as_number
+from rllib_ez.runs.stages import StageSeconds
+from rllib_ez.runs.status import Rates, RecentReturn, Status, View, number
+
+ROUND_SECONDS = 5.0  # that a round may take to end once somebody asked to stop
 
 
 class Stopped(Exception):
@@ -32,6 +34,20 @@ class Stop(Protocol):
 
     def check(self) -> None:
         """Raises Stopped if somebody did."""
+
+
+class Patience:
+    """Whether a round is to be broken off: not at once after the wish to stop."""
+
+    def __init__(self, stop: Stop) -> None:
+        self._stop = stop
+        self._wanted_at: float | None = None
+
+    def __call__(self) -> bool:
+        """Asked between chunks of a round."""
+        if self._wanted_at is None and self._stop.is_wanted:
+            self._wanted_at = time.monotonic()
+        return self._wanted_at is not None and time.monotonic() - self._wanted_at > ROUND_SECONDS
 
 
 @dataclass
@@ -93,9 +109,7 @@ class Training:
     @property
     def is_done(self) -> bool:
         """Whether all steps are in and all updates that they earned are made."""
-        pipeline = self.algo.pipeline
-        is_paid = pipeline.credits.due <= 0 or not pipeline.shards.total("num_sampleable")
-        return self.progress >= self.plan.length and is_paid
+        return self.progress >= self.plan.length and self._is_paid
 
     @property
     def seconds(self) -> float:
@@ -118,16 +132,27 @@ class Training:
             self.save()
 
     def advance(self, stop: Stop) -> None:
-        """One round of training, then an evaluation if one is due."""
-        self.algo.pipeline.is_interrupted = lambda: stop.is_wanted
-        if not self.is_done:
+        """One round of training, then an evaluation if one is due.
+
+        A round is given some seconds to end after the wish to stop: between rounds a run goes on
+        as if it had not been stopped. An evaluation that was broken off comes first.
+        """
+        self.algo.pipeline.is_interrupted = Patience(stop)
+        if not self.is_done and not (self._is_evaluation_due and self._is_paid):
             self._round()
-        if self.is_done:
-            is_due = self.evaluated_at != self.progress
-        else:
-            is_due = passed(self.evaluated_at, self.progress, self.plan.evaluate_every)
-        if is_due and not stop.is_wanted:
+        if self._is_evaluation_due and not stop.is_wanted:
             self._evaluate(stop)
+
+    @property
+    def _is_evaluation_due(self) -> bool:
+        if self.is_done:
+            return self.evaluated_at != self.progress
+        return passed(self.evaluated_at, self.progress, self.plan.evaluate_every)
+
+    @property
+    def _is_paid(self) -> bool:
+        pipeline = self.algo.pipeline
+        return pipeline.credits.due <= 0 or not pipeline.shards.total("num_sampleable")
 
     def save(self) -> None:
         """Writes a checkpoint and lets old ones go."""

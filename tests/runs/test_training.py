@@ -1,4 +1,4 @@
-"""The loop of a run over an algorithm that only counts; with a real one: tests/cli/test_train.py."""
+"""The loop of a run over an algorithm that only counts; tests/cli/test_train.py has a real one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,14 @@ import rllib_ez.runs.training
 from rllib_ez.runs.plan import make_plan
 from rllib_ez.runs.records import RowFile
 from rllib_ez.runs.status import Status
-from rllib_ez.runs.training import Stopped, Training, ended_episodes, losses_of, passed
+from rllib_ez.runs.training import (
+    Patience,
+    Stopped,
+    Training,
+    ended_episodes,
+    losses_of,
+    passed,
+)
 
 EVERY, LENGTH, ROUND = 100, 250, 60
 
@@ -142,7 +149,16 @@ def test_a_wish_during_a_round_leaves_the_evaluation_out(training: Training):
     algo.on_round = lambda: setattr(wish, "is_wanted", True)
     training.advance(wish)
     assert (training.progress, training.evaluated_at) == (120, 0)
-    assert algo.pipeline.is_interrupted()
+
+
+def test_a_round_has_some_seconds_to_end_after_the_wish(monkeypatch: pytest.MonkeyPatch):
+    wish = Wish()
+    patience = Patience(wish)
+    assert not patience()
+    wish.is_wanted = True
+    assert not patience()
+    monkeypatch.setattr("rllib_ez.runs.training.ROUND_SECONDS", -1.0)
+    assert patience()
 
 
 def test_a_wish_during_an_evaluation_breaks_it_off_without_a_trace(
@@ -156,12 +172,23 @@ def test_a_wish_during_an_evaluation_breaks_it_off_without_a_trace(
     assert not [row for row in rows_in(tmp_path) if "evaluation" in row]
 
 
-def test_what_was_broken_off_comes_after_the_next_round(training: Training):
+def test_what_was_broken_off_comes_before_the_next_round(training: Training):
     wish, evaluator = Wish(), training.evaluator
     training.advance(wish)
     evaluator.on_play = lambda: setattr(wish, "is_wanted", True)
     training.advance(wish)
     wish.is_wanted, evaluator.on_play = False, lambda: None
+    training.advance(wish)
+    assert (training.progress, training.evaluated_at) == (120, 120)
+
+
+def test_what_was_broken_off_comes_later_where_updates_are_due(training: Training):
+    wish, algo = Wish(), training.algo
+    training.advance(wish)
+    algo.on_round = lambda: setattr(wish, "is_wanted", True)
+    training.advance(wish)
+    wish.is_wanted, algo.on_round = False, lambda: None
+    algo.pipeline.credits.due = 1
     training.advance(wish)
     assert (training.progress, training.evaluated_at) == (180, 180)
 

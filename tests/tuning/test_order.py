@@ -128,7 +128,7 @@ def test_threads_may_differ_and_stay_as_they_were():
         ({"env_steps": 3000}, "^env_steps must be as in the sweep .*, 2000, got 3000"),
         ({"presets": ["control"]}, r"^presets must be as .*, \[\], got \['control'\]"),
         ({"assignments": ["td_steps=2"]}, r"^assignments must be .*, \[\], got \['td_steps=2'\]"),
-        ({"search": RANDOM, "num_samples": 2}, r"^search must be .*, None, got \{'method': 'random"),
+        ({"search": RANDOM, "num_samples": 2}, r"^search must .*, None, got \{'method': 'random"),
         ({"evaluation_episodes": 3}, "^evaluation_episodes must be as .*, None, got 3"),
     ],
 )  # fmt: skip
@@ -142,7 +142,7 @@ def test_a_preset_that_changed_meanwhile_is_told_by_game_and_setting():
     plan = before.plans["Acrobot-v1"]
     changed = replace(plan, settings=plan.settings | {"td_steps": 99})
     now = replace(before, plans=before.plans | {"Acrobot-v1": changed})
-    with pytest.raises(SettingError, match=r"^settings of Acrobot-v1 must .*, td_steps=\d+, got 99"):
+    with pytest.raises(SettingError, match=r"^settings of Acrobot-v1 .*, td_steps=\d+, got 99"):
         grown(before, now)
 
 

@@ -237,12 +237,23 @@ def test_optuna_hears_of_what_is_done_and_what_is_not():
 def test_what_tune_reads_from_the_environment_is_put_back(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("RAY_AIR_NEW_OUTPUT", "1")
     monkeypatch.delenv("TUNE_DISABLE_SIGINT_HANDLER", raising=False)
-    with pytest.raises(ZeroDivisionError), tunes_environment():
+    with tunes_environment():
         assert os.environ["RAY_AIR_NEW_OUTPUT"] == "0"
         assert os.environ["TUNE_DISABLE_SIGINT_HANDLER"] == "1"
-        raise ZeroDivisionError
     assert os.environ["RAY_AIR_NEW_OUTPUT"] == "1"
     assert "TUNE_DISABLE_SIGINT_HANDLER" not in os.environ
+
+
+def test_the_environment_is_put_back_after_an_error_too(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("RAY_AIR_NEW_OUTPUT", "1")
+
+    def fail() -> None:
+        with tunes_environment():
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert os.environ["RAY_AIR_NEW_OUTPUT"] == "1"
 
 
 def test_tune_gets_absolute_paths_and_uris(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

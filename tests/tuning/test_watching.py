@@ -14,6 +14,7 @@ import tuning.watching
 from tests.tuning.sweeps import LENGTH, row
 from tuning.monitor import EVERY_SECONDS
 from tuning.specs import TrialSpec
+from tuning.storage import Folder, seal
 from tuning.watching import (
     CUT,
     FAILED,
@@ -28,6 +29,7 @@ from tuning.watching import (
 
 FIRST, SECOND = TrialSpec(game="Pong", seed=0), TrialSpec(game="Pong", seed=1)
 GRACE = 20.0
+CHECKPOINTS = ((1, 0), (1, 1), (2, 0))  # part and number, oldest first
 
 
 class World:
@@ -54,6 +56,7 @@ class World:
             ),
             stop=self.stop,
             ending=self.ending,
+            folder=Folder.at(folder),
             new_status=lambda spec: TrialStatus(spec=spec, length=7),
         )
 
@@ -281,3 +284,22 @@ def test_a_trial_that_ended_early_leaves_nothing_to_do(world: World, state: str)
 def test_tune_pickles_nothing_of_it(world: World):
     found = pickle.loads(pickle.dumps(world.watcher))
     assert type(found) is Callback
+
+
+def test_of_a_finished_trial_the_newest_checkpoint_stays(world: World, tmp_path: Path):
+    paths = [tmp_path / f"part_0{n}" / FIRST.name / f"checkpoint_00000{i}" for n, i in CHECKPOINTS]
+    for path in paths:
+        path.mkdir(parents=True)
+        seal(path)
+    world.trials[0].last_result = {"finished": True}
+    world.call("complete")
+    assert [path.exists() for path in paths] == [False, False, True]
+
+
+def test_checkpoints_stay_where_the_newest_is_not_whole(world: World, tmp_path: Path):
+    paths = [tmp_path / f"part_0{n}" / FIRST.name / f"checkpoint_00000{i}" for n, i in CHECKPOINTS]
+    for path in paths:
+        path.mkdir(parents=True)
+    world.trials[0].last_result = {"finished": True}
+    world.call("complete")
+    assert all(path.exists() for path in paths)
