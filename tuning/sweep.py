@@ -6,12 +6,14 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from ray import tune
 from ray.tune.search import Searcher
 
 from rllib_ez.core.replay.archive_folder import ArchiveFolder
+from rllib_ez.runs.plan import Plan
 from tuning.monitor import Monitor
 from tuning.order import FILE, Order
 from tuning.reading import read_sweep
@@ -122,43 +124,31 @@ def run_sweep(
     """
     folder = Folder.at(uri)
     folder.write(FILE, order.as_yaml())
-    plans = {game: share.plan(plan) for game, plan in order.plans.items()}
-    monitor = Monitor.remote()  # type: ignore[attr-defined]
-    earlier = {name: run.checkpoint for name, run in remains.runs.items() if run.checkpoint}
     sweep = Sweep(
         suite=suite,
-        plans=plans,
+        plans={game: share.plan(plan) for game, plan in order.plans.items()},
         filesystem=folder.filesystem,
-        earlier=earlier,
-        monitor=monitor,
+        earlier={name: run.checkpoint for name, run in remains.runs.items() if run.checkpoint},
+        monitor=Monitor.remote(),  # type: ignore[attr-defined]
         keeps_replay=options.keeps_replay,
     )
-
-    def status_of(one: TrialSpec) -> TrialStatus:
-        status = TrialStatus(spec=one, length=plans[one.game].length)
-        run = remains.runs.get(one.name)
-        if run is not None and run.checkpoint and run.rows:
-            status.take(run.rows[-1])
-        status.began_at = status.progress
-        return status
-
-    status = SweepStatus(trials={one.name: status_of(one) for one in remains.todo})
+    new_status = partial(status_of, plans=sweep.plans, runs=remains.runs)
+    status = SweepStatus(trials={spec.name: new_status(spec) for spec in remains.todo})
     ending = Ending(options.grace_seconds)
     watcher = Watcher(
         status,
         watch(status),
-        monitor=monitor,
+        monitor=sweep.monitor,
         stop=stop,
         ending=ending,
         folder=folder,
-        new_status=status_of,
+        new_status=new_status,
     )
-    names = UniqueNames()
     tuner = tune.Tuner(
         tune.with_resources(
             tune.with_parameters(Trial, sweep=sweep), tune.PlacementGroupFactory(share.bundles)
         ),
-        tune_config=tune_config(order, remains, suite, share, names),
+        tune_config=tune_config(order, remains, suite, share),
         run_config=tune.RunConfig(
             name=remains.part,
             storage_path=absolute(uri),
@@ -171,6 +161,18 @@ def run_sweep(
     )
     with tunes_environment():
         tuner.fit()
+    return status
+
+
+def status_of(
+    spec: TrialSpec, *, plans: Mapping[str, Plan], runs: Mapping[str, Run]
+) -> TrialStatus:
+    """How a trial stands before it begins, or goes on."""
+    status = TrialStatus(spec=spec, length=plans[spec.game].length)
+    run = runs.get(spec.name)
+    if run is not None and run.checkpoint and run.rows:
+        status.take(run.rows[-1])
+    status.began_at = status.progress
     return status
 
 
@@ -210,11 +212,9 @@ class UniqueNames:
         return name if owner == trial.trial_id else f"{name}_{trial.trial_id}"
 
 
-def tune_config(
-    order: Order, remains: Remains, suite: Suite, share: Share, names: UniqueNames
-) -> tune.TuneConfig:
+def tune_config(order: Order, remains: Remains, suite: Suite, share: Share) -> tune.TuneConfig:
     """How trials are chosen, how many at once, which are given up."""
-    space = order.space
+    space, names = order.space, UniqueNames()
     found: dict[str, Any] = {"search_alg": Listed(remains.todo, threads=share.threads)}
     if space is not None:
         metric = metric_for(suite, [suite.find(game) for game in order.games])

@@ -206,10 +206,9 @@ def test_a_choice_of_which_a_trial_has_no_score_has_none(last: list[Any]):
 def test_tune_is_told_how_many_and_how_many_at_once():
     order = order_of()
     remains = Remains(todo=order.specs()[1:], runs={}, part="part_01")
-    names = UniqueNames()
-    found = tune_config(order, remains, load_suite("classic"), SHARE, names)
+    found = tune_config(order, remains, load_suite("classic"), SHARE)
     assert (found.num_samples, found.max_concurrent_trials) == (3, 2)
-    assert found.trial_dirname_creator is found.trial_name_creator is names
+    assert found.trial_dirname_creator is found.trial_name_creator
     assert found.scheduler is None
 
 
@@ -218,7 +217,7 @@ def test_a_scheduler_goes_by_the_longest_trial():
     order = order_of(search=space, num_samples=1)
     remains = Remains(todo=order.specs(), runs={}, part="part_01")
     with pytest.raises(SettingError, match=r"length of a trial \(2000\), got 3000"):
-        tune_config(order, remains, load_suite("classic"), SHARE, UniqueNames())
+        tune_config(order, remains, load_suite("classic"), SHARE)
 
 
 def test_optuna_hears_of_what_is_done_and_what_is_not():
@@ -227,7 +226,7 @@ def test_optuna_hears_of_what_is_done_and_what_is_not():
     done = [run_of("CartPole-v1", seed, FIRST) for seed in (0, 1)]
     runs = by_name(*done, run_of("CartPole-v1", 0, SECOND))
     remains = Remains(todo=todo_of(order, runs), runs=runs, part="part_02")
-    found: Any = tune_config(order, remains, load_suite("classic"), SHARE, UniqueNames())
+    found: Any = tune_config(order, remains, load_suite("classic"), SHARE)
     first, second, third = (found.search_alg.suggest(str(i))["settings"] for i in range(3))
     assert first == second == SECOND
     assert third not in (FIRST, SECOND)
