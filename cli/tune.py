@@ -18,7 +18,7 @@ ez tune --games atari100k --seeds 3
 
 ez tune --games pong,breakout --seeds 5 --env-steps 20000 --out sweeps/two
 
-ez tune --games classic --search classic --num-samples 16 --asha
+ez tune --games Acrobot-v1 --seeds 2 --search classic --num-samples 16 --method optuna --asha 5000
 
 ez tune --games atari100k --seeds 3 --address auto --out s3://bucket/sweep
 """
@@ -56,6 +56,16 @@ def tune(
     ] = None,
     num_samples: Annotated[
         int | None, typer.Option(help="How many settings to try; a grid is tried whole.")
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(metavar="random|grid|optuna", help="In place of the space's own."),
+    ] = None,
+    asha: Annotated[
+        int | None,
+        typer.Option(
+            metavar="STEPS", help="End trials early that lag behind, from so many steps on."
+        ),
     ] = None,
     out: Annotated[
         str | None,
@@ -101,7 +111,7 @@ def tune(
 
     Ctrl-C and SIGTERM let the trials save themselves first. ez report DIR draws what came of it.
     """
-    from cli.tune_order import Call, chosen
+    from cli.tune_order import Call, chosen, space_of
     from cli.tune_run import carry_out
 
     console = Console(stderr=True, highlight=False)
@@ -116,7 +126,7 @@ def tune(
             "checkpoint_every": checkpoint_every,
             "evaluation_duration": evaluation_episodes,
         },
-        search=search,
+        space=space_of(search, num_samples=num_samples, method=method, asha=asha),
         num_samples=num_samples,
         out=out,
     )

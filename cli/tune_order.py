@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rllib_ez.errors import SettingError
 from tuning.order import Order, grown, make_order
 from tuning.reading import suite_of
-from tuning.spaces import load_space
+from tuning.spaces import Asha, Space, load_space
 from tuning.suites import Suite, choose_games
 from tuning.sweep import held
 
@@ -40,7 +40,7 @@ def chosen(
     presets: list[str],
     assignments: list[str],
     options: dict[str, int | None],
-    search: str | None,
+    space: Space | None,
     num_samples: int | None,
     out: str | None,
 ) -> dict[str, Any]:
@@ -50,12 +50,10 @@ def chosen(
         The first fields of `Call`.
 
     Raises:
-        SettingError, EnvironmentSpecError: see `choose_games`, `make_order`, `load_space`.
+        SettingError, EnvironmentSpecError: see `choose_games`, `make_order`.
         CheckpointError: the folder holds something else.
     """
     suite, found = choose_games(games)
-    if search is None and num_samples is not None:
-        raise SettingError(f"num_samples goes with --search, got {num_samples} alone")
     is_file = Path(games).suffix in (".yaml", ".yml")
     order, notes = make_order(
         str(Path(games).absolute()) if is_file else suite.name,
@@ -64,7 +62,7 @@ def chosen(
         presets=presets,
         assignments=assignments,
         options=options,
-        space=None if search is None else load_space(search),
+        space=space,
         num_samples=num_samples,
     )
     uri = out or str(Path("sweeps") / default_name(games))
@@ -73,6 +71,31 @@ def chosen(
         order = grown(before, order)
     suite = suite_of(order.suite, order.games)
     return {"uri": uri, "suite": suite, "order": order, "notes": notes}
+
+
+def space_of(
+    search: str | None, *, num_samples: int | None, method: str | None, asha: int | None
+) -> Space | None:
+    """What is searched, if anything.
+
+    Args:
+        search: a space's name or file.
+        num_samples: see `make_order`.
+        method: in place of the space's own.
+        asha: steps from which on trials are ended that lag behind; in place of the space's own.
+
+    Raises:
+        SettingError: there is no such space, or something goes with one that is not named.
+    """
+    if search is None:
+        for name, value in (("num-samples", num_samples), ("method", method), ("asha", asha)):
+            if value is not None:
+                raise SettingError(f"--{name} goes with --search, got {value} alone")
+        return None
+    space = load_space(search)
+    if asha is not None:
+        space = replace(space, asha=Asha(grace_env_steps=asha))
+    return space if method is None else replace(space, method=method)
 
 
 def seeds_of(text: str) -> list[int]:

@@ -208,11 +208,14 @@ def check_num_samples(space: Space, num_samples: int | None) -> None:
 
 
 def summed_up(notes: Sequence[str]) -> list[str]:
-    """Each note once; of those that games have alike, the first."""
-    kept: dict[str, str] = {}
+    """Each note once: of those that games have alike the first, with how many more there are."""
+    alike: dict[str, list[str]] = {}
     for note in notes:
-        kept.setdefault(note.split(" is trained with ")[-1], note)
-    return list(kept.values())
+        alike.setdefault(note.split(" is trained with ")[-1], []).append(note)
+    return [
+        found[0] if len(found) == 1 else f"{found[0]}; so are {len(found) - 1} other games"
+        for found in alike.values()
+    ]
 
 
 def plain_value(value: Any) -> Any:

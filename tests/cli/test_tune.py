@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -23,21 +22,26 @@ SMALL = [
     *("--set=prediction_hidden_size=8", "--set=batch_size=16", "--set=rollout_fragment_length=5"),
     *("--evaluation-episodes", "2", "--no-estimate", "--max-concurrent", "2"),
 ]
-SWEEP = ["tune", "--games", "CartPole-v1", "--env-steps", "400", *SMALL]
-
-
-def tuned(*arguments: str) -> dict[str, Any]:
-    """Calls `ez tune`; the JSON object on the last line of stdout."""
-    return trained(*arguments)
+STEPS = 1000  # long enough to be killed in the middle
+SWEEP = [
+    *("tune", "--games", "CartPole-v1", "--env-steps", str(STEPS), *SMALL),
+    *("--checkpoint-every", "100", "--evaluate-every", "500"),
+]
 
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two seeds of CartPole, trained."""
+    """Two seeds of CartPole, trained without a disturbance."""
     out = tmp_path_factory.mktemp("sweeps") / "cartpole"
-    outcome = tuned(*SWEEP, "--seeds", "2", "--out", str(out))
+    outcome = trained(*SWEEP, "--seeds", "2", "--out", str(out))
     assert (outcome["ended"], outcome["left"], outcome["failed"]) == (2, 0, 0)
     return out
+
+
+@pytest.fixture(scope="module")
+def undisturbed(sweep: Path) -> list[Run]:
+    """What its two trials reported."""
+    return [run for run in read_sweep(sweep).runs if run.seed < 2]
 
 
 @pytest.mark.slow
@@ -46,17 +50,18 @@ def test_every_trial_has_rows_checkpoints_and_the_usual_files(sweep: Path):
     for run in read_sweep(sweep).runs:
         folder = Path(run.folder)
         assert run.is_finished
-        assert [row["progress"] for row in run.rows][-1] >= 400
+        assert [row["progress"] for row in run.rows][-1] >= STEPS
         assert len(run.rows[-1]["evaluation_returns"]) == 2
         assert {"result.json", "progress.csv", "params.json"} <= {p.name for p in folder.iterdir()}
         assert list(folder.glob("events.out.tfevents*"))
-        assert 1 <= len(list(folder.glob("checkpoint_*"))) <= 2
+        (checkpoint,) = folder.glob("checkpoint_*")
+        assert not (checkpoint / "pipeline").exists()  # of a finished trial the agent alone
 
 
 @pytest.mark.slow
 @pytest.mark.ray
 def test_the_same_command_has_nothing_to_do(sweep: Path):
-    outcome = tuned(*SWEEP, "--seeds", "2", "--out", str(sweep))
+    outcome = trained(*SWEEP, "--seeds", "2", "--out", str(sweep))
     assert (outcome["ended_before"], outcome["ended"], outcome["left"]) == (2, 0, 0)
     assert not (sweep / "part_02").exists()
 
@@ -81,23 +86,9 @@ def test_a_trials_folder_can_be_evaluated(sweep: Path):
 @pytest.mark.slow
 @pytest.mark.ray
 def test_seeds_are_added(sweep: Path):
-    outcome = tuned(*SWEEP, "--seeds", "0,1,5", "--out", str(sweep))
+    outcome = trained(*SWEEP, "--seeds", "0,1,5", "--out", str(sweep))
     assert (outcome["ended_before"], outcome["ended"], outcome["part"]) == (2, 1, "part_02")
     assert [run.seed for run in read_sweep(sweep).runs if run.is_finished] == [0, 1, 5]
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
-    """Three trials that nobody disturbed."""
-    out = tmp_path_factory.mktemp("sweeps") / "undisturbed"
-    tuned(*longer(), "--out", str(out))
-    return read_sweep(out).runs
-
-
-def longer() -> list[str]:
-    """A sweep that lasts long enough to be killed, saved often."""
-    steps = ["--env-steps", "1200", "--checkpoint-every", "100", "--evaluate-every", "600"]
-    return ["tune", "--games", "CartPole-v1", "--seeds", "3", *SMALL, *steps]
 
 
 @pytest.mark.slow
@@ -106,14 +97,14 @@ def longer() -> list[str]:
 def test_a_sweep_goes_on_as_if_nothing_had_been(
     what: str, undisturbed: list[Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(sweep_faults, "SWEEP", longer() + ["--json"])
+    monkeypatch.setattr(sweep_faults, "SWEEP", [*SWEEP, "--seeds", "2", "--json"])
     told = sweep_faults.disturbed(what, tmp_path / "sweep", undisturbed)
     assert {name: told[name] for name in ("twice", "lost", "differ")} == {
         "twice": 0, "lost": 0, "differ": 0,
     }  # fmt: skip
     assert told["exit_code"] == {"driver": -signal.SIGKILL, "sigterm": 0}[what]
-    assert told["finished"] == 3
-    assert told["attempts"] > 3
+    assert told["finished"] == 2
+    assert told["attempts"] > 2
 
 
 @pytest.mark.slow
@@ -124,9 +115,9 @@ def test_a_cluster_of_two_nodes_runs_a_sweep_into_a_shared_folder(tmp_path: Path
     ) as nodes:
         address = nodes.stdout.readline().strip()
         out = tmp_path / "sweep"
-        outcome = tuned(
-            *SWEEP, "--seeds", "4", "--max-concurrent", "4", "--address", address,
-            "--out", f"file://{out}",
+        outcome = trained(
+            *SWEEP, "--seeds", "4", "--env-steps", "200", "--max-concurrent", "4",
+            "--address", address, "--out", f"file://{out}",
         )  # fmt: skip
         free, _ = nodes.communicate("\n", timeout=60)
     assert (outcome["ended"], outcome["left"]) == (4, 0)
@@ -142,7 +133,7 @@ def test_what_cannot_fit_is_refused_before_anything_starts(tmp_path: Path):
 
 
 def test_another_sweep_in_the_folder_is_refused(sweep_yaml: Path):
-    done = ez(*SWEEP, "--env-steps", "500", "--out", str(sweep_yaml.parent))
+    done = ez(*SWEEP, "--env-steps", "500", "--seeds", "1", "--out", str(sweep_yaml.parent))
     assert done.exit_code == 2
     assert "must be as in the sweep that the folder holds" in " ".join(done.stderr.split())
 
@@ -153,10 +144,11 @@ def sweep_yaml(tmp_path: Path) -> Path:
     from cli.tune_order import chosen
 
     assignments = [part.removeprefix("--set=") for part in SMALL if part.startswith("--set=")]
-    options = {"env_steps": 400, "evaluation_duration": 2}
+    options = {"env_steps": STEPS, "evaluation_duration": 2}
+    options |= {"checkpoint_every": 100, "evaluate_every": 500}
     order = chosen(
         "CartPole-v1", seeds="1", presets=[], assignments=assignments, options=options,
-        search=None, num_samples=None, out=str(tmp_path),
+        space=None, num_samples=None, out=str(tmp_path),
     )["order"]  # fmt: skip
     path = tmp_path / "sweep.yaml"
     path.write_text(order.as_yaml())

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from cli.tune_order import chosen, default_name, seeds_of
+from cli.tune_order import chosen, default_name, seeds_of, space_of
 from rllib_ez.errors import CheckpointError, SettingError
 from tuning.order import FILE
 
@@ -19,7 +19,7 @@ def choice(games: str = "CartPole-v1", **changes: Any) -> dict[str, Any]:
         "presets": [],
         "assignments": [],
         "options": {"env_steps": 2000},
-        "search": None,
+        "space": None,
         "num_samples": None,
         "out": None,
     }
@@ -32,6 +32,10 @@ def kept(folder: Path, games: str = "CartPole-v1", **changes: Any) -> dict[str, 
     folder.mkdir(exist_ok=True)
     (folder / FILE).write_text(found["order"].as_yaml())
     return found
+
+
+def searched(search: str | None, **changes: Any) -> Any:
+    return space_of(search, **{"num_samples": None, "method": None, "asha": None} | changes)
 
 
 @pytest.mark.parametrize(
@@ -130,14 +134,29 @@ def test_a_suite_of_ones_own_is_found_again_from_elsewhere(
 
 def test_a_search_is_part_of_the_order(tmp_path: Path):
     (tmp_path / "space.yaml").write_text(SPACE)
-    order = choice(search=str(tmp_path / "space.yaml"), num_samples=3)["order"]
+    space = searched(str(tmp_path / "space.yaml"), num_samples=3)
+    order = choice(space=space, num_samples=3)["order"]
     assert len(order.specs()) == 3
     assert order.search["method"] == "random"
 
 
-def test_samples_without_a_search_are_refused():
-    with pytest.raises(SettingError, match="num_samples goes with --search, got 3 alone"):
-        choice(num_samples=3)
+@pytest.mark.parametrize(
+    ("name", "value"), [("num_samples", 3), ("method", "grid"), ("asha", 1000)]
+)
+def test_what_goes_with_a_search_is_refused_without(name: str, value: Any):
+    with pytest.raises(SettingError, match=f"--{name.replace('_', '-')} goes with --search"):
+        searched(None, **{name: value})
+
+
+def test_without_a_search_there_is_no_space():
+    assert searched(None) is None
+
+
+def test_method_and_asha_take_the_place_of_the_spaces_own():
+    space = searched("classic", method="optuna", asha=5000)
+    assert (space.method, space.asha.grace_env_steps) == ("optuna", 5000)
+    with pytest.raises(SettingError, match="method must be one of"):
+        searched("classic", method="annealing")
 
 
 def test_a_place_that_nothing_opens_is_refused():

@@ -176,7 +176,7 @@ def test_optuna_is_told_how_often_to_choose(num_samples: int | None):
 
 def test_a_note_that_games_have_alike_is_told_once():
     notes = [f"no GPU, so {game} is trained with the small preset" for game in ("a", "b")]
-    assert summed_up([*notes, "other", "other"]) == [notes[0], "other"]
+    assert summed_up([*notes, "other"]) == [f"{notes[0]}; so are 1 other games", "other"]
 
 
 def test_an_assignment_that_is_none_is_refused():
