@@ -1,4 +1,4 @@
-"""Plans and orders of sweeps on Gymnasium's small worlds and on Pong, made without Ray."""
+"""Plans and orders of sweeps on small worlds, made without Ray."""
 
 from __future__ import annotations
 
@@ -14,12 +14,9 @@ from tuning.suites import load_suite
 
 @cache
 def plan_of(env: str = "CartPole-v1", *assignments: str, env_steps: int | None = None) -> Plan:
-    """With the preset that goes with it where there is no GPU."""
-    preset = ["atari100k_small"] if env == "pong" else []
+    """With the preset that goes with it."""
     options = {"env_steps": env_steps}
-    return make_plan(
-        env=env, game=None, preset=preset, assignments=assignments, options=options
-    )[0]  # fmt: skip
+    return make_plan(env=env, game=None, preset=[], assignments=assignments, options=options)[0]
 
 
 def order_of(

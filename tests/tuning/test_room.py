@@ -26,7 +26,7 @@ from tuning.room import (
 )
 
 GIB = 2**30
-SMALL, PIXELS = plan_of(), plan_of("pong")
+SMALL, PIXELS = plan_of(), plan_of("toy_pixels")
 LARGE_GPU = 100 * GPU_BYTES_A_TRIAL
 
 
@@ -75,6 +75,11 @@ def test_asked_for_cores_are_given():
     assert (found.concurrency, found.threads, found.cpus) == (2, 3, 3)
 
 
+def test_small_networks_learn_with_one_thread_however_many_cores_they_get():
+    found = share(room(8.0), SMALL, cpus_per_trial=4)
+    assert (found.concurrency, found.threads, found.cpus) == (2, 1, 4)
+
+
 def test_env_runners_have_cores_of_their_own():
     found = share(room(8.0), with_actors(num_env_runners=2))
     assert (found.concurrency, found.cpus, len(found.bundles)) == (2, 3, 3)
@@ -104,20 +109,20 @@ def test_trials_share_gpus(gpus: float, trials_per_gpu: int, part: float, concur
 
 
 @pytest.mark.parametrize(
-    ("gpu_bytes", "cores", "concurrency"),
+    ("gpu_bytes", "cores", "num_trials"),
     [
         (None, 16.0, 1),
         (GPU_BYTES_A_TRIAL // 2, 16.0, 1),
         (2 * GPU_BYTES_A_TRIAL, 16.0, 2),
         (LARGE_GPU, 16.0, MOST_TRIALS_A_GPU),
-        (LARGE_GPU, 3.0, 3),
+        (LARGE_GPU, 2.0, 2),
     ],
 )
 def test_a_gpu_holds_as_many_as_its_memory_and_cores_allow(
-    gpu_bytes: int | None, cores: float, concurrency: int
+    gpu_bytes: int | None, cores: float, num_trials: int
 ):
     found = share(room(cores, gpus=[1.0], gpu_bytes=gpu_bytes))
-    assert found.concurrency == concurrency
+    assert (found.concurrency, found.gpus) == (num_trials, 1 / num_trials)
 
 
 def test_a_learner_of_ones_own_keeps_its_gpu():

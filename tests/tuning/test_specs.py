@@ -63,7 +63,7 @@ def test_a_config_is_plain_and_a_copy():
 
 
 def test_the_plan_has_the_trials_seed_and_settings_on_top():
-    plan = spec_of(td_steps=9).plan({"CartPole-v1": plan_of(), "Pong": plan_of("pong")})
+    plan = spec_of(td_steps=9).plan({"CartPole-v1": plan_of(), "Acrobot-v1": plan_of("Acrobot-v1")})
     assert (plan.settings["seed"], plan.settings["td_steps"]) == (3, 9)
     assert plan.settings["batch_size"] == plan_of().settings["batch_size"]
     assert plan_of().settings["seed"] == 0
