@@ -113,7 +113,7 @@ def share_of(
         if value is not None and value < 1:
             raise SettingError(f"{name} must be >= 1, got {value}")
     gpus = gpus_per_trial(room, trials_per_gpu)
-    needed = [bundles_of(plan, cpus=1, gpus=gpus) for plan in plans]
+    needed = [bundles_of(plan, gpus) for plan in plans]
     bundles = max(needed, key=lambda one: (of(one, "GPU"), of(one, "CPU")))
     replay = max(memory_of(plan).total_bytes for plan in plans)
     memory = PROCESS_BYTES * max(map(len, needed)) + replay
@@ -123,7 +123,7 @@ def share_of(
     network = plans[0].config().model_config_for(plans[0].config().env_spec()).network
     spare = 1 if network == "vector" else cores_for(room, bundles, concurrency)
     cpus = cpus_per_trial or spare
-    bundles = max((bundles_of(p, cpus=cpus, gpus=gpus) for p in plans), key=lambda b: of(b, "CPU"))
+    bundles = [{**bundles[0], "CPU": max(cpus, bundles[0]["CPU"])}, *bundles[1:]]
     check_fits(room, bundles, memory)
     return Share(
         bundles=tuple(bundles),
@@ -152,11 +152,11 @@ def with_gpu(plan: Plan, gpus: float) -> Plan:
     return replace(plan, settings=plan.settings | {"num_gpus_per_learner": gpus})
 
 
-def bundles_of(plan: Plan, *, cpus: float, gpus: float) -> list[Bundle]:
-    """What Ray is to reserve: the trial's process, then each of its actors."""
+def bundles_of(plan: Plan, gpus: float) -> list[Bundle]:
+    """What Ray is to reserve at least: the trial's process, then each of its actors."""
     request = EfficientZero.default_resource_request(with_gpu(plan, gpus).config().to_dict())
     first, *rest = request.bundles
-    return [{**first, "CPU": max(cpus, first.get("CPU", 0.0))}, *rest]
+    return [{**first, "CPU": max(1, first.get("CPU", 0.0))}, *rest]
 
 
 def memory_of(plan: Plan) -> MemoryPlan:

@@ -36,7 +36,7 @@ def test_an_environment_finds_its_recipe():
 
 
 def test_an_environment_without_a_recipe_has_none():
-    assert preset_for_env("Acrobot-v1") is None
+    assert preset_for_env("MountainCar-v0") is None
 
 
 def test_the_papers_discount_is_per_env_step_of_four_frames():

@@ -66,7 +66,7 @@ def test_an_option_beats_all():
 
 
 def test_another_id_takes_the_defaults_and_says_so():
-    plan, notes = make_plan(**arguments("Acrobot-v1"))
+    plan, notes = make_plan(**arguments("MountainCar-v0"))
     assert (plan.presets, plan.env_steps) == ([], 20_000)
     assert "read off the environment's spaces" in notes[-1]
 
