@@ -26,13 +26,13 @@ from tuning.watching import CUT, FAILED, FINISHED, SweepStatus, SweepView
 
 def carry_out(call: Call, console: Console, *, as_json: bool) -> int:
     """Runs what is left; returns the exit code."""
-    trackers = trackers_of(call.trackers, name=call.uri)
     remains = remains_of(call.uri, call.order)
     announce(call, remains, console)
     left = num_left(call.order, remains)
     with ExitStack() as stack:
         status, stop = None, StopRequest()
         if left:
+            trackers = trackers_of(call.trackers, sweep=call.uri)
             share = with_ray(call, left, stack)
             pace = pace_for(call, remains, share, console)
             tell_plan(call, remains, share, pace, console)

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import importlib.machinery
 import sys
+from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -37,25 +40,51 @@ def pretend(monkeypatch: pytest.MonkeyPatch, modules: dict[str, list[str]], forg
 
 
 def test_nobody_is_logged_to_unless_wanted():
-    assert trackers_of({"wandb": None, "mlflow": None}, name="x") == []
+    assert trackers_of({"wandb": None, "mlflow": None}, sweep="x") == []
 
 
 @pytest.mark.parametrize("tracker", ["wandb", "mlflow"])
 def test_a_package_that_is_missing_is_refused(tracker: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(tuning.trackers, "find_spec", lambda name: None)
     with pytest.raises(SettingError, match=f"^{tracker} must be .*; pip install {tracker}"):
-        trackers_of({tracker: "mine"}, name="x")
+        trackers_of({tracker: "mine"}, sweep="x")
 
 
-def test_weights_and_biases_gets_project_and_group(monkeypatch: pytest.MonkeyPatch):
+def test_weights_and_biases_gets_project_group_and_a_place(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
     pretend(monkeypatch, WANDB, "ray.air.integrations.wandb")
-    (found,) = trackers_of({"wandb": "mine", "mlflow": None}, name="sweeps/classic")
+    (found,) = trackers_of({"wandb": "mine", "mlflow": None}, sweep=str(tmp_path / "sweep"))
     assert type(found).__name__ == "WandbLoggerCallback"
-    assert (found.project, found.group) == ("mine", "sweeps/classic")
+    assert (found.project, found.group) == ("mine", str(tmp_path / "sweep"))
+    assert found.kwargs["dir"] == str(tmp_path / "sweep" / "wandb")
+    assert (tmp_path / "sweep" / "wandb").is_dir()
+
+
+def test_no_place_is_made_behind_a_uri(monkeypatch: pytest.MonkeyPatch):
+    pretend(monkeypatch, WANDB, "ray.air.integrations.wandb")
+    (found,) = trackers_of({"wandb": "mine", "mlflow": None}, sweep="s3://bucket/sweep")
+    assert "dir" not in found.kwargs
+
+
+def pretend_mlflow(monkeypatch: pytest.MonkeyPatch, search: Callable[..., list[Any]]) -> None:
+    """A tracking store that answers so."""
+    pretend(monkeypatch, {"mlflow": []}, "ray.air.integrations.mlflow")
+    sys.modules["mlflow"].search_experiments = search
+    sys.modules["mlflow"].get_tracking_uri = lambda: "http://nowhere"
 
 
 def test_mlflow_gets_experiment_and_tags(monkeypatch: pytest.MonkeyPatch):
-    pretend(monkeypatch, {"mlflow": []}, "ray.air.integrations.mlflow")
-    (found,) = trackers_of({"wandb": None, "mlflow": "mine"}, name="sweeps/classic")
+    pretend_mlflow(monkeypatch, lambda max_results: [])
+    (found,) = trackers_of({"wandb": None, "mlflow": "mine"}, sweep="sweeps/classic")
     assert type(found).__name__ == "MLflowLoggerCallback"
     assert (found.experiment_name, found.tags) == ("mine", {"sweep": "sweeps/classic"})
+
+
+def test_a_tracking_store_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch):
+    def fail(max_results: int) -> list[Any]:
+        raise OSError("refused")
+
+    pretend_mlflow(monkeypatch, fail)
+    with pytest.raises(SettingError, match="store at http://nowhere, got OSError: refused"):
+        trackers_of({"mlflow": "mine"}, sweep="x")
