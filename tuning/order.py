@@ -13,7 +13,7 @@ from rllib_ez.runs.plan import Plan, make_plan, plain
 from tuning.reading import CUSTOM
 from tuning.spaces import Space, as_entries, parse_space, samples
 from tuning.specs import TrialSpec
-from tuning.suites import Game
+from tuning.suites import Game, load_suite
 
 FILE, FORMAT = "sweep.yaml", 1
 CAN_GROW = {"suite", "games", "seeds", "num_samples", "plans"}  # when a sweep goes on
@@ -163,12 +163,21 @@ def grown(before: Order, now: Order) -> Order:
         check_same(game, before.plans[game], now.plans[game])
     return replace(
         before,
-        suite=before.suite if before.suite == now.suite else CUSTOM,
+        suite=common_suite(before, now),
         games=tuple(dict.fromkeys(before.games + now.games)),
         seeds=tuple(dict.fromkeys(before.seeds + now.seeds)),
         num_samples=max(before.num_samples or 0, now.num_samples or 0) or None,
         plans={**now.plans, **before.plans},
     )
+
+
+def common_suite(before: Order, now: Order) -> str:
+    """The suite of either that knows the games of both; else CUSTOM."""
+    wanted = set(before.games + now.games)
+    for name in dict.fromkeys((before.suite, now.suite)):
+        if name != CUSTOM and wanted <= {game.name for game in load_suite(name).games}:
+            return name
+    return CUSTOM
 
 
 def check_same(game: str, before: Plan, now: Plan) -> None:

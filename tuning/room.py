@@ -39,14 +39,15 @@ class Share:
     """What each trial gets."""
 
     bundles: tuple[Bundle, ...]  # the trial's process first, then the actors that it starts
-    threads: int  # of torch, in the trial's process
+    threads: int  # of torch, in the process of a trial with a network for pixels; else one
     memory_bytes: int  # when its replay is full, about
     disk_bytes: int  # of the checkpoints that stay, at most about
     concurrency: int  # trials side by side
 
     def plan(self, plan: Plan) -> Plan:
         """The plan as it is trained with this share."""
-        return replace(with_gpu(plan, self.bundles[0].get("GPU", 0.0)), threads=self.threads)
+        threads = self.threads if network_of(plan) == "pixel" else 1
+        return replace(with_gpu(plan, self.bundles[0].get("GPU", 0.0)), threads=threads)
 
     @property
     def cpus(self) -> float:
@@ -120,14 +121,13 @@ def share_of(
     check_fits(room, bundles, memory)
     limit = min(num_trials, max_concurrent or num_trials)
     concurrency = min(limit, side_by_side(room, bundles, memory))
-    network = plans[0].config().model_config_for(plans[0].config().env_spec()).network
-    spare = 1 if network == "vector" else cores_for(room, bundles, concurrency)
-    cpus = cpus_per_trial or spare
+    has_pixels = any(network_of(plan) == "pixel" for plan in plans)
+    cpus = cpus_per_trial or (cores_for(room, bundles, concurrency) if has_pixels else 1)
     bundles = [{**bundles[0], "CPU": max(cpus, bundles[0]["CPU"])}, *bundles[1:]]
     check_fits(room, bundles, memory)
     return Share(
         bundles=tuple(bundles),
-        threads=1 if network == "vector" else cpus,
+        threads=cpus if has_pixels else 1,
         memory_bytes=memory,
         disk_bytes=KEEP_CHECKPOINTS * replay,
         concurrency=min(limit, side_by_side(room, bundles, memory)),
@@ -157,6 +157,12 @@ def bundles_of(plan: Plan, gpus: float) -> list[Bundle]:
     request = EfficientZero.default_resource_request(with_gpu(plan, gpus).config().to_dict())
     first, *rest = request.bundles
     return [{**first, "CPU": max(1, first.get("CPU", 0.0))}, *rest]
+
+
+def network_of(plan: Plan) -> str:
+    """Which kind of network it has: "pixel" or "vector"."""
+    config = plan.config()
+    return str(config.model_config_for(config.env_spec()).network)
 
 
 def memory_of(plan: Plan) -> MemoryPlan:

@@ -46,11 +46,11 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 def test_a_trial_is_a_line_with_all_its_numbers():
     running = trial(
         state=RUNNING, activity="evaluating", progress=12_000, train_return=-20.5,
-        evaluation_return=-18.25, normalised=0.0625,
+        evaluation_return=-18.25, normalised=0.125,
     )  # fmt: skip
     (line,) = [line for line in drawn(sweep_table(sweep(running), 10)) if "Pong" in line]
     assert line.startswith("Pong-seed-0")
-    assert line.split()[-5:] == ["12,000/100,000", "-20.5", "-18.25", "0.0625", "evaluating"]
+    assert line.split()[-5:] == ["12,000/100,000", "-20.5", "-18.25", "0.125", "evaluating"]
 
 
 def test_what_is_not_known_is_a_dash():
@@ -89,7 +89,7 @@ def test_long_names_and_words_give_way_to_numbers(width: int, has_bars: bool):
     )  # fmt: skip
     lines = drawn(sweep_table(sweep(long), 10, has_bars=has_bars), width=width)
     assert len(lines) == 3
-    for text in ("99,000/100,000", " -123.4 ", " -234.5 ", " -0.1234 ", "MountainC", "evaluat"):
+    for text in ("99,000/100,000", " -123.4 ", " -234.5 ", " -0.123 ", "MountainC", "evaluat"):
         assert text in lines[1]
 
 

@@ -144,7 +144,8 @@ def test_a_run_that_cannot_pay_its_updates_is_done_all_the_same(training: Traini
 
 
 def test_a_wish_during_a_round_leaves_the_evaluation_out(training: Training):
-    wish, algo = Wish(), training.algo
+    wish, algo, evaluator = Wish(), training.algo, training.evaluator
+    evaluator.on_play = lambda: pytest.fail("it was begun")
     training.advance(wish)
     algo.on_round = lambda: setattr(wish, "is_wanted", True)
     training.advance(wish)

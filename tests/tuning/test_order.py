@@ -112,8 +112,21 @@ def test_more_samples_keep_the_trials_that_are_there():
     assert grown(*orders).specs()[:8] == orders[0].specs()
 
 
+def of_suite(suite: str, *games: str) -> Order:
+    """An order whose plans nobody looks at."""
+    order = order_of()
+    plans = dict.fromkeys(games, order.plans["CartPole-v1"])
+    return replace(order, suite=suite, games=games, plans=plans)
+
+
 def test_games_of_another_suite_make_a_custom_one():
-    assert grown(order_of(), order_of(suite="atari57")).suite == CUSTOM
+    assert grown(order_of(), of_suite("atari57", "Pong")).suite == CUSTOM
+
+
+@pytest.mark.parametrize("is_turned", [False, True])
+def test_the_suite_that_knows_all_games_is_taken(is_turned: bool):
+    orders = [of_suite("atari100k", "Pong"), of_suite("atari57", "Pong", "Pitfall")]
+    assert grown(*(reversed(orders) if is_turned else orders)).suite == "atari57"
 
 
 def test_threads_may_differ_and_stay_as_they_were():
