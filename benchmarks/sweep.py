@@ -4,7 +4,11 @@
         --preset atari100k_small
     python -m benchmarks.sweep classic --games CartPole-v1,Acrobot-v1,LunarLander-v3 --seeds 3
 
-The sweep itself stays in sweeps/NAME, where the same command goes on with it. Writes
+    python -m benchmarks.sweep acrobot_search --games Acrobot-v1 --seeds 2 \\
+        --search benchmarks/spaces/acrobot.yaml --num-samples 8
+
+The sweep itself stays in sweeps/NAME, where the same command goes on with it; with --drawn-from DIR
+before the options of `ez tune` it lies there and is done, and only its report is made. Writes
 benchmarks/results/NAME/: the report of `ez report`, sweep.yaml, result.json, table.md.
 """
 
@@ -34,7 +38,10 @@ def main() -> None:
     name, *arguments = sys.argv[1:]
     sweep, out = SWEEPS / name, RESULTS / name
     began = time.monotonic()
-    outcome = called("tune", *arguments, "--out", str(sweep))
+    if arguments[0] == "--drawn-from":
+        sweep, arguments, outcome = Path(arguments[1]), arguments[2:], {"ended": 0}
+    else:
+        outcome = called("tune", *arguments, "--out", str(sweep))
     seconds = time.monotonic() - began
     drawn = called("report", str(sweep), "--out", str(out))
     for pattern in NOT_KEPT:
@@ -43,7 +50,7 @@ def main() -> None:
     shutil.copyfile(sweep / "sweep.yaml", out / "sweep.yaml")
     result = {
         "machine": describe_machine(),
-        "command": " ".join(["python -m benchmarks.sweep", *sys.argv[1:]]),
+        "command": " ".join(["python -m benchmarks.sweep", name, *arguments]),
         "wall_seconds": round(seconds, 1),
         "outcome": outcome,
     }
@@ -74,7 +81,22 @@ def table(result: dict[str, Any], drawn: dict[str, Any]) -> str:
         each = [shown(game["scores"].get(seed), 1) for seed in seeds]
         cells = [game["game"], shown(game["random"], 1), *each, shown(game["mean"], 1)]
         lines.append("| " + " | ".join([*cells, shown(game["normalised"], 3)]) + " |")
-    return "\n".join([*lines, "", *summary(result, scores), ""])
+    return "\n".join([*lines, "", *samples(scores), *summary(result, scores), ""])
+
+
+def samples(scores: dict[str, Any]) -> list[str]:
+    """What a search tried, best first; nothing without one."""
+    if not scores["samples"]:
+        return []
+    names = sorted({name for sample in scores["samples"] for name in sample["settings"]})
+    lines = [f"Of the best of {len(scores['samples'])} samples. All of them:", ""]
+    lines += ["| " + " | ".join([*names, "finished", "normalised"]) + " |"]
+    lines += ["|---" * (len(names) + 2) + "|"]
+    for sample in scores["samples"]:
+        cells = [str(sample["settings"].get(name, "-")) for name in names]
+        cells.append(f"{sample['num_finished']} of {sample['num_runs']}")
+        lines.append("| " + " | ".join([*cells, shown(sample["normalised"], 3)]) + " |")
+    return [*lines, ""]
 
 
 def summary(result: dict[str, Any], scores: dict[str, Any]) -> list[str]:
