@@ -127,7 +127,8 @@ def share_of(
     check_fits(room, bundles, memory)
     return Share(
         bundles=tuple(bundles),
-        threads=cpus if has_pixels else 1,
+        # Threads wait for each other: with one on every core the busiest holds up all of them.
+        threads=max(1, min(cpus, math.floor(most(room.nodes, "CPU")) - 1)) if has_pixels else 1,
         memory_bytes=memory,
         disk_bytes=KEEP_CHECKPOINTS * replay,
         concurrency=min(limit, side_by_side(room, bundles, memory)),
