@@ -26,7 +26,6 @@ import torch
 from torch import Tensor
 
 from benchmarks.machine import describe_machine
-from rllib_ez.runs.allocator import keep_freed_memory
 from rllib_ez.core.compiled.chain import run_chain
 from rllib_ez.core.compiled.model import CompiledModel
 from rllib_ez.core.compiled.store import Store
@@ -36,6 +35,7 @@ from rllib_ez.core.networks import EfficientZeroModel
 from rllib_ez.core.onnx_graph import draw_graphs
 from rllib_ez.core.onnx_model import OnnxModel
 from rllib_ez.core.search.tree import Answer, Edge
+from rllib_ez.runs.allocator import keep_freed_memory
 
 FOLDER = Path(__file__).parent / "results" / "engines"
 BATCH_SIZES, NUM_THREADS = (1, 8, 32, 256), (1, 2)

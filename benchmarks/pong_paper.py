@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import describe_machine
-from rllib_ez.runs.allocator import keep_freed_memory
 from cli.quiet_ray import local_ray
+from rllib_ez.runs.allocator import keep_freed_memory
 from rllib_ez.runs.plan import make_plan
 
 FOLDER = Path(__file__).parent / "results" / "pong_paper"
