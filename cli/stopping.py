@@ -7,7 +7,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from cli.errors import INTERRUPTED
-from rllib_ez.runs.training import Stopped
+from rllib_ez.runs.stop import Stopped
 
 EXIT_CODES = {signal.SIGINT: INTERRUPTED, signal.SIGTERM: 0}
 

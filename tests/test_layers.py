@@ -47,3 +47,7 @@ def test_environments_load_no_ray():
 
 def test_the_package_itself_loads_neither_ray_nor_torch():
     assert loaded_after_importing(["rllib_ez"]).isdisjoint({"ray", "torch", "gymnasium"})
+
+
+def test_a_service_says_where_ray_listens_before_ray_is_loaded():
+    assert "ray" not in loaded_after_importing(["cli.main", "cli.serve_order", "cli.serving"])

@@ -23,7 +23,8 @@ from rllib_ez.runs.folder import cut_progress
 from rllib_ez.runs.plan import Plan
 from rllib_ez.runs.records import RowFile, finite
 from rllib_ez.runs.status import Status
-from rllib_ez.runs.training import Stopped, Training, passed
+from rllib_ez.runs.stop import Stopped
+from rllib_ez.runs.training import Training, passed
 from tuning.monitor import Reporter
 from tuning.rows import Row, joined
 from tuning.searching import spec_of

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from rllib_ez.agent import Agent
 from rllib_ez.algorithm.algorithm import EfficientZero
@@ -17,23 +17,9 @@ from rllib_ez.runs.plan import Plan
 from rllib_ez.runs.records import RowFile, as_number
 from rllib_ez.runs.stages import StageSeconds
 from rllib_ez.runs.status import Rates, RecentReturn, Status, View, number
+from rllib_ez.runs.stop import Stop, Stopped
 
 ROUND_SECONDS = 5.0  # that a round may take to end once somebody asked to stop
-
-
-class Stopped(Exception):
-    """Somebody asked to stop while something was done that need not be finished."""
-
-
-class Stop(Protocol):
-    """A wish to stop: the round is finished first, an evaluation is not."""
-
-    @property
-    def is_wanted(self) -> bool:
-        """Whether somebody asked to stop."""
-
-    def check(self) -> None:
-        """Raises Stopped if somebody did."""
 
 
 class Patience:

@@ -17,9 +17,9 @@ import rllib_ez.runs.training
 from rllib_ez.runs.plan import make_plan
 from rllib_ez.runs.records import RowFile
 from rllib_ez.runs.status import Status
+from rllib_ez.runs.stop import Stopped
 from rllib_ez.runs.training import (
     Patience,
-    Stopped,
     Training,
     ended_episodes,
     losses_of,

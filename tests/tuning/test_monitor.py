@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -118,13 +117,6 @@ def test_a_trial_without_a_monitor_tells_nobody():
     reporter = Reporter(None, "x")
     reporter.tell(STATUS, now=True)
     assert reporter.is_wanted is False
-
-
-@pytest.fixture(scope="module")
-def ray_of_one_core() -> Iterator[None]:
-    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
 
 
 @pytest.mark.ray

@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import ray
 
 import tuning.pace
 from tests.tuning.plans import plan_of
@@ -113,13 +111,6 @@ def test_a_stopwatch_counts_the_steps_since_it_began(monkeypatch: pytest.MonkeyP
     watch.round()
     watch.round()
     assert (watch.seconds, watch.seconds_per_step) == (6.0, 0.15)
-
-
-@pytest.fixture(scope="module")
-def ray_of_one_core() -> Iterator[None]:
-    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
 
 
 @pytest.mark.ray
