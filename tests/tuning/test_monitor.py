@@ -121,7 +121,7 @@ def test_a_trial_without_a_monitor_tells_nobody():
 
 @pytest.mark.ray
 @pytest.mark.slow
-@pytest.mark.usefixtures("ray_of_one_core")
+@pytest.mark.usefixtures("small_ray")
 def test_a_monitor_passes_on_statuses_and_the_wish_and_may_die():
     real: Any = Monitor
     monitor = real.remote()

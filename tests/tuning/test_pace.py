@@ -115,7 +115,7 @@ def test_a_stopwatch_counts_the_steps_since_it_began(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.ray
 @pytest.mark.slow
-@pytest.mark.usefixtures("ray_of_one_core")
+@pytest.mark.usefixtures("small_ray")
 def test_the_pace_is_measured_in_a_process_of_its_own():
     share = Share(
         bundles=({"CPU": 1.0},), threads=1, memory_bytes=1, disk_bytes=1, concurrency=1

@@ -1,7 +1,6 @@
 """A whole small search on a real Tune: Optuna over two games, with trials stopped and broken."""
 
 import json
-import os
 from types import SimpleNamespace
 
 import pytest
@@ -38,16 +37,11 @@ def toy_trainable():
 
 
 @pytest.fixture(scope="module")
-def toy_sweep(tmp_path_factory):
+def toy_sweep(tmp_path_factory, small_ray):
     """A sweep of five choices on two games, and what Optuna was told of them."""
     pytest.importorskip("optuna")
-    import ray
     from ray import tune
 
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-    started = not ray.is_initialized()  # by tests of another folder, in a run of all
-    if started:
-        ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     folder = tmp_path_factory.mktemp("sweep")
     pending = [{"td_steps": n} for n in (9, 2, 4)]
     space = parse_space({"method": "optuna", "td_steps": {"int": [1, 9]}}, name="mine.yaml")
@@ -65,9 +59,7 @@ def toy_sweep(tmp_path_factory):
     )
     results = tuner.fit()
     told = [(one.state.name, one.value) for one in search.searcher._ot_study.trials]
-    yield SimpleNamespace(results=list(results), told=told)
-    if started:
-        ray.shutdown()
+    return SimpleNamespace(results=list(results), told=told)
 
 
 def test_tune_runs_every_choice_on_every_game(toy_sweep):
