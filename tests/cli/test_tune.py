@@ -13,8 +13,7 @@ from benchmarks import sweep_faults
 from tuning.reading import read_sweep
 from tuning.report.model import Run
 
-from .conftest import ez, ez_process, trained
-from .test_cluster import NODES
+from .conftest import ez, ez_background, ez_process, trained, wait_for
 
 SMALL = [
     *("--set=num_simulations=4", "--set=hidden_size=16", "--set=lstm_size=8"),
@@ -107,22 +106,44 @@ def test_a_sweep_goes_on_as_if_nothing_had_been(
     assert told["attempts"] > 2
 
 
+# Two nodes of two CPUs each; the second is killed at a line of stdin, all end with the next.
+NODES = """
+import sys, warnings
+warnings.simplefilter("ignore")
+from ray.cluster_utils import Cluster
+
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+second = cluster.add_node(num_cpus=2)
+print(cluster.address, flush=True)
+sys.stdin.readline()
+cluster.remove_node(second, allow_graceful=False)
+sys.stdin.readline()
+cluster.shutdown()
+"""
+
+
 @pytest.mark.slow
 @pytest.mark.ray
-def test_a_cluster_of_two_nodes_runs_a_sweep_into_a_shared_folder(tmp_path: Path):
+def test_trials_of_a_killed_node_go_on_on_another_one(tmp_path: Path):
+    out, pipe = tmp_path / "sweep", subprocess.PIPE
+    order = [*SWEEP, "--seeds", "4", "--max-concurrent", "4", "--out", f"file://{out}"]
     with subprocess.Popen(
-        [sys.executable, "-c", NODES], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", NODES], stdin=pipe, stdout=pipe, text=True
     ) as nodes:
-        address = nodes.stdout.readline().strip()
-        out = tmp_path / "sweep"
-        outcome = trained(
-            *SWEEP, "--seeds", "4", "--env-steps", "200", "--max-concurrent", "4",
-            "--address", address, "--out", f"file://{out}",
-        )  # fmt: skip
-        free, _ = nodes.communicate("\n", timeout=60)
-    assert (outcome["ended"], outcome["left"]) == (4, 0)
-    assert len({run.rows[-1]["attempt"] for run in read_sweep(out).runs}) == 4
-    assert float(free) == 4  # all given back
+        with ez_background(*order, "--address", nodes.stdout.readline().strip()) as command:
+            wait_for(lambda: sum(run.checkpoint is not None for run in runs_of(out)) == 4)
+            print(file=nodes.stdin, flush=True)
+            assert command.wait(240) == 0
+        nodes.communicate("\n", timeout=60)
+    runs = runs_of(out)
+    assert [run.is_finished for run in runs] == [True] * 4
+    assert max(len({row["attempt"] for row in run.rows}) for run in runs) == 2
+    assert len({tuple(row["progress"] for row in run.rows) for run in runs}) == 1
+
+
+def runs_of(out: Path) -> list[Run]:
+    """What the trials have reported so far."""
+    return read_sweep(out).runs if (out / "sweep.yaml").is_file() else []
 
 
 def test_what_cannot_fit_is_refused_before_anything_starts(tmp_path: Path):
