@@ -37,7 +37,7 @@ def test_a_simulation_takes_its_share_of_the_search(checkpoint: Path):
 def test_the_share_outside_the_network_is_a_share(checkpoint: Path, engine: str):
     args = ("--batch-sizes", "1", "--simulations", "20", "--engine", engine)
     row = measured(checkpoint, *args)["timings"][0]
-    assert 0 < row["outside_network"] < 1
+    assert 0 <= row["outside_network"] < 1  # two medians: 0 where a noise hides the difference
 
 
 def test_the_threads_are_told(checkpoint: Path):
