@@ -70,6 +70,8 @@ class Training:
             else:
                 mean = self._recent.add(row["train_episodes"], row["train_return_mean"])
                 self.status.train_return = mean
+                self.status.losses = row["losses"] or self.status.losses
+                self.status.replay_bytes = row["replay_bytes"]
         self.training_seconds = 0.0  # in rounds, of this process
         self.evaluation_seconds = 0.0  # the same
         self.num_train_episodes = 0  # that ended, the same

@@ -251,3 +251,15 @@ def test_losses_are_told_by_short_names_and_the_total_first():
     found = losses_of({"learners": {"default_policy": learner}})
     assert list(found.items()) == [("total", 3.0), ("value", 2.0)]
     assert losses_of({}) == {}
+
+
+def test_a_run_that_goes_on_knows_its_last_losses_and_replay(training: Training, tmp_path: Path):
+    about = {"env_steps": 60, "updates": 3, "seconds": 1.0, "training_seconds": 1.0, "stages": {}}
+    episodes = {"train_episodes": 2, "train_return_mean": 5.0}
+    rows = [about | episodes | {"losses": {"total": 1.5}, "replay_bytes": 7}]
+    status = Status("x", LENGTH)
+    Training(
+        training.algo, training.plan, tmp_path, training.evaluator, training.recorder, status,
+        training.view, rows_before=rows,
+    )  # fmt: skip
+    assert (status.losses, status.replay_bytes, status.train_return) == ({"total": 1.5}, 7, 5.0)
