@@ -10,7 +10,7 @@ from cli.episodes import FOLDER as EPISODES
 from cli.episodes import archive_of
 from rllib_ez.algorithm.setting_types import checked_settings
 from rllib_ez.errors import SettingError
-from rllib_ez.runs.folder import checkpoint_to_resume, new_run_folder, set_newer_aside
+from rllib_ez.runs.folder import absolute, checkpoint_to_resume, new_run_folder, set_newer_aside
 from rllib_ez.runs.plan import Plan, make_plan, parse_assignments
 
 
@@ -154,8 +154,3 @@ def options_of(values: dict[str, Any]) -> list[str]:
 def is_given(value: Any) -> bool:
     """Whether an option was typed; 0 is, a flag that is off is not."""
     return value is not None and value is not False and value != []
-
-
-def absolute(uri: str) -> str:
-    """A path as it is seen from everywhere; URIs as they are."""
-    return uri if "://" in uri else str(Path(uri).absolute())

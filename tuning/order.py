@@ -10,12 +10,12 @@ import yaml
 
 from rllib_ez.errors import CheckpointError, SettingError
 from rllib_ez.runs.plan import Plan, make_plan, plain
-from tuning.reading import CUSTOM
+from tuning.reading import CUSTOM, FORMAT, SWEEP
 from tuning.spaces import Space, as_entries, parse_space, samples
 from tuning.specs import TrialSpec
 from tuning.suites import Game, load_suite
 
-FILE, FORMAT = "sweep.yaml", 1
+FILE = SWEEP
 CAN_GROW = {"suite", "games", "seeds", "num_samples", "plans"}  # when a sweep goes on
 
 
@@ -182,8 +182,9 @@ def common_suite(before: Order, now: Order) -> str:
 
 def check_same(game: str, before: Plan, now: Plan) -> None:
     """Raises SettingError if the two would train differently; threads may differ."""
+    changed = asdict(now)
     for name, value in asdict(before).items():
-        other = asdict(now)[name]
+        other = changed[name]
         if name != "threads" and plain_value(value) != plain_value(other):
             first = next(differences(value, other), "")
             raise SettingError(

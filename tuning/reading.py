@@ -13,7 +13,7 @@ import yaml
 
 from rllib_ez.errors import CheckpointError
 from tuning.report.model import Run
-from tuning.rows import Row, joined
+from tuning.rows import ROW_KEYS, Row, joined
 from tuning.specs import TrialSpec
 from tuning.storage import Folder
 from tuning.suites import Game, Suite, load_suite
@@ -22,14 +22,6 @@ SWEEP, PARAMS, RESULTS, ERROR = "sweep.yaml", "params.json", "result.json", "err
 CHECKPOINT_ROWS = "rows.jsonl"
 FORMAT = 1  # of sweep.yaml
 STOPPED = "stopped.json"  # of a trial that a scheduler stopped
-# What `tuning.rows` describes, in its order; Tune's own keys are left out.
-ROW_KEYS = (
-    *("game", "seed", "sample", "attempt", "resumed_at", "progress", "length", "env_steps"),
-    *("updates", "finished", "seconds", "setup_seconds", "training_seconds"),
-    *("evaluation_seconds", "train_episodes", "train_return", "evaluation_return"),
-    *("evaluation_returns", "evaluated_at", "return", "normalised_return", "total_loss"),
-    "replay_bytes",
-)
 CUSTOM = "custom"  # the suite of games from several suites, or from none
 _FILES_AT_ONCE = 8  # a store far away answers slowly, but several at once
 _NEEDED = {"attempt", "resumed_at", "progress"}  # of a row, to be joined with others
@@ -147,7 +139,7 @@ def _run(attempts: Sequence[Folder], order: Mapping[str, Any]) -> Run | None:
         settings={} if spec is None else spec.settings,
         folder=attempts[-1].shown,
         rows=rows,
-        error=None if last.get("finished") else _last_line(attempts[-1].text(ERROR)),
+        error=None if last.get("finished") else last_line(attempts[-1].text(ERROR)),
         is_stopped=attempts[-1].text(STOPPED) is not None,
         checkpoint=checkpoint,
     )
@@ -168,13 +160,29 @@ def _joined_rows(attempts: Sequence[Folder]) -> tuple[list[Row], str | None]:
             if rows and (not kept or rows[-1]["progress"] >= kept[-1]["progress"]):
                 kept, kept_by = rows, place
                 newest = checkpoint.path
-    reported = [row for a in attempts[kept_by:] for row in rows_of(a.text(RESULTS))]
+    beside, *later = [rows_of(attempt.text(RESULTS)) for attempt in attempts[kept_by:]]
+    after = [row for rows in later for row in rows]
     if not kept:
-        return joined(reported), None
-    # What these reported last was taken back, though the rows that say so may be lost.
-    outdated = {row["attempt"] for row in kept} - {kept[-1]["attempt"]}
-    later = joined(row for row in reported if row["attempt"] not in outdated)
-    return kept + [row for row in later if row["progress"] > kept[-1]["progress"]], newest
+        return joined(beside + after), None
+    progress = kept[-1]["progress"]
+    reported = joined(_not_before(kept[-1], beside) + after)
+    return kept + [row for row in reported if row["progress"] > progress], newest
+
+
+def _not_before(saved: Row, reported: list[Row]) -> list[Row]:
+    """What was reported beside a checkpoint, without the processes that ended before it.
+
+    They were taken back, though the rows that say so may be lost.
+
+    Args:
+        saved: the checkpoint's last row.
+        reported: in the order in which they were written.
+    """
+    own = (place for place, row in enumerate(reported) if row["attempt"] == saved["attempt"])
+    first = next(own, None)
+    if first is not None:
+        return reported[first:]
+    return [row for row in reported if row["resumed_at"] >= saved["progress"]]
 
 
 def _spec(attempts: Sequence[Folder], order: Mapping[str, Any]) -> TrialSpec | None:
@@ -187,7 +195,8 @@ def _spec(attempts: Sequence[Folder], order: Mapping[str, Any]) -> TrialSpec | N
     return next((spec for spec in planned if spec.name == attempts[0].name), None)
 
 
-def _last_line(text: str | None) -> str | None:
+def last_line(text: str | None) -> str | None:
+    """The last one that is not blank; None if there is none."""
     lines = [line.strip() for line in (text or "").splitlines() if line.strip()]
     return lines[-1] if lines else None
 

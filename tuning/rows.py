@@ -30,6 +30,14 @@ from collections.abc import Iterable
 from typing import Any
 
 Row = dict[str, Any]
+# The above in its order; Tune's own are left out.
+ROW_KEYS = (
+    *("game", "seed", "sample", "attempt", "resumed_at", "progress", "length", "env_steps"),
+    *("updates", "finished", "seconds", "setup_seconds", "training_seconds"),
+    *("evaluation_seconds", "train_episodes", "train_return", "evaluation_return"),
+    *("evaluation_returns", "evaluated_at", "return", "normalised_return", "total_loss"),
+    "replay_bytes",
+)
 
 
 def joined(rows: Iterable[Row]) -> list[Row]:

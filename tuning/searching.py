@@ -161,9 +161,7 @@ class _DistinctChoices(OptunaSearch):
         self.by_chance: dict[str, dict[str, Any]] = {}  # settings that Optuna has not heard of
         self.seed = seed
         super().__init__(
-            self.convert_search_space(
-                {name: _domain(one) for name, one in space.dimensions.items()}
-            ),
+            self.convert_search_space(as_tune(space)),
             metric=metric,
             mode="max",
             points_to_evaluate=list(first),

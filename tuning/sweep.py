@@ -12,8 +12,9 @@ from typing import Any
 from ray import tune
 from ray.tune.search import Searcher
 
-from rllib_ez.core.replay.archive_folder import ArchiveFolder
+from rllib_ez.runs.folder import absolute
 from rllib_ez.runs.plan import Plan
+from rllib_ez.runs.stop import Stop
 from tuning.monitor import Monitor
 from tuning.order import FILE, Order
 from tuning.reading import read_sweep
@@ -25,7 +26,7 @@ from tuning.specs import TrialSpec
 from tuning.storage import Folder
 from tuning.suites import Suite
 from tuning.trial import Sweep, Trial
-from tuning.watching import Ending, Stop, SweepStatus, SweepView, TrialStatus, Watcher
+from tuning.watching import Ending, SweepStatus, SweepView, TrialStatus, Watcher
 
 SNAPSHOT_SECONDS = 5.0  # between Tune's copies of result.json to the sweep's folder
 
@@ -286,8 +287,3 @@ def tunes_environment() -> Any:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-
-
-def absolute(uri: str) -> str:
-    """As Tune wants it: an absolute path or a URI."""
-    return uri if "://" in uri else ArchiveFolder.at(uri).path

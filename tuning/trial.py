@@ -26,13 +26,13 @@ from rllib_ez.runs.status import Status
 from rllib_ez.runs.stop import Stopped
 from rllib_ez.runs.training import Training, passed
 from tuning.monitor import Reporter
+from tuning.reading import CHECKPOINT_ROWS
 from tuning.rows import Row, joined
 from tuning.searching import spec_of
 from tuning.specs import TrialSpec
 from tuning.storage import seal
 from tuning.suites import Suite
 
-ROWS = "rows.jsonl"
 PARTS = 50  # a trial reports about so many rows
 
 
@@ -289,9 +289,9 @@ def read_rows(checkpoint: Path | None) -> list[Row]:
     """The rows up to a checkpoint."""
     if checkpoint is None:
         return []
-    return [json.loads(line) for line in (checkpoint / ROWS).read_text().splitlines()]
+    return [json.loads(line) for line in (checkpoint / CHECKPOINT_ROWS).read_text().splitlines()]
 
 
 def write_rows(folder: Path, rows: list[Row]) -> None:
     """Keeps the rows in a checkpoint."""
-    (folder / ROWS).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / CHECKPOINT_ROWS).write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -12,8 +12,9 @@ import ray
 from ray.exceptions import RayError
 from ray.tune import Callback, Stopper
 
+from rllib_ez.runs.stop import Stop
 from tuning.monitor import EVERY_SECONDS
-from tuning.reading import STOPPED
+from tuning.reading import STOPPED, last_line
 from tuning.searching import spec_of
 from tuning.specs import TrialSpec
 from tuning.storage import Folder
@@ -80,14 +81,6 @@ class SweepStatus:
         made = self.done - sum(trial.began_at for trial in self.trials.values())
         passed = time.monotonic() - self.began
         return passed / made * (self.length - self.done) if made > 0 else None
-
-
-class Stop(Protocol):
-    """Somebody may ask to stop."""
-
-    @property
-    def is_wanted(self) -> bool:
-        """Whether somebody did."""
 
 
 class SweepView(Protocol):
@@ -180,7 +173,7 @@ class Watcher(Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """It failed for good."""
         status = self._of(trial)
-        status.state, status.error = FAILED, last_line(trial)
+        status.state, status.error = FAILED, error_of(trial)
         self._ending.saved(status.spec.name)
         self._view.tell(status)
 
@@ -258,10 +251,9 @@ def trial_folder(trial: Any) -> Folder:
     return Folder(storage.storage_filesystem, storage.trial_fs_path)
 
 
-def last_line(trial: Any) -> str:
+def error_of(trial: Any) -> str:
     """What the error of a trial says in the end."""
     try:
-        lines = str(trial.get_error() or "").strip().splitlines()
+        return last_line(str(trial.get_error() or "")) or ""
     except Exception as error:  # a pickled error of a class that is not here
         return f"{type(error).__name__}: {error}"
-    return lines[-1].strip() if lines else ""

@@ -103,6 +103,9 @@ def make_env(
     return _gym_vector_env(env, num_envs, settings)
 
 
+_DESCRIBED: dict[tuple[Any, ...], EnvSpec] = {}  # Atari's: making one takes a tenth of a second
+
+
 def describe(
     env: EnvLike,
     *,
@@ -110,11 +113,17 @@ def describe(
     gray: bool = False,
     env_config: Mapping[str, Any] | None = None,
 ) -> EnvSpec:
-    """Makes one environment, reads its spaces and closes it. Raises as `make_env` does."""
+    """Makes one environment, reads its spaces and closes it. Raises as `make_env` does.
+
+    An Atari game is made once for the same arguments: nothing can put another in its place.
+    """
+    key = (env, frame_size, gray, repr(sorted((env_config or {}).items())))
+    if _atari_game(env) is not None and key in _DESCRIBED:
+        return _DESCRIBED[key]
     made = make_env(env, 1, training=True, frame_size=frame_size, gray=gray, env_config=env_config)
     made.close()
     is_atari = isinstance(made, Atari100kVectorEnv)
-    return EnvSpec(
+    spec = EnvSpec(
         name=_name(env),
         frame_space=made.frame_space,
         num_actions=int(made.action_space.n),
@@ -122,6 +131,9 @@ def describe(
         default_frame_stack=4 if is_atari else 1,
         default_discount=0.997**4 if is_atari else 0.997,
     )
+    if is_atari:
+        _DESCRIBED[key] = spec
+    return spec
 
 
 def _atari_game(env: EnvLike) -> str | None:

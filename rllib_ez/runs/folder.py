@@ -128,3 +128,8 @@ def cut_progress(folder: Path, *, env_steps: int, updates: int) -> list[dict[str
     draft.write_text(text)
     draft.replace(folder / PROGRESS)
     return rows
+
+
+def absolute(uri: str) -> str:
+    """A path as it is seen from everywhere; URIs as they are."""
+    return uri if "://" in uri else str(Path(uri).absolute())

@@ -116,5 +116,13 @@ def test_describe_tells_an_atari_game():
     assert spec.default_discount == pytest.approx(0.988053892081)
 
 
+def test_an_atari_game_is_made_once_for_the_same_arguments(monkeypatch: pytest.MonkeyPatch):
+    first = describe("qbert", frame_size=40)
+    monkeypatch.setattr("rllib_ez.envs.registry.make_env", lambda *a, **k: pytest.fail("again"))
+    assert describe("qbert", frame_size=40) is first
+    with pytest.raises(pytest.fail.Exception):
+        describe("qbert", frame_size=41)
+
+
 def test_describe_names_a_factory():
     assert describe(GridGoal).name == "GridGoal"

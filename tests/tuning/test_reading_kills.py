@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.tuning.sweeps import (
@@ -98,6 +98,8 @@ def test_a_trial_reads_back_as_it_was_whatever_was_killed(attempts: list[Any], i
     assert [row["progress"] for row in run.rows] == [*range(EVERY, LENGTH + 1, EVERY)]
 
 
+# The second process saved after its first row, and all that it told was lost with the driver.
+@example(attempts=[(2, [], None), (1, [(1, True)], (9, 0))])
 @given(attempts=st.lists(BROKEN_OFF, min_size=1, max_size=6))
 @settings(max_examples=150, deadline=None)
 def test_an_unfinished_trial_reads_as_one_of_its_processes_had_it(attempts: list[Any]):

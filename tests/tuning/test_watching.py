@@ -286,20 +286,15 @@ def test_tune_pickles_nothing_of_it(world: World):
     assert type(found) is Callback
 
 
-def test_of_a_finished_trial_the_newest_checkpoint_stays(world: World, tmp_path: Path):
+@pytest.mark.parametrize(("is_whole", "left"), [(True, [2]), (False, [0, 1, 2])])
+def test_of_a_finished_trial_the_newest_checkpoint_stays_if_whole(
+    world: World, tmp_path: Path, is_whole: bool, left: list[int]
+):
     paths = [tmp_path / f"part_0{n}" / FIRST.name / f"checkpoint_00000{i}" for n, i in CHECKPOINTS]
     for path in paths:
         path.mkdir(parents=True)
-        seal(path)
+        if is_whole:
+            seal(path)
     world.trials[0].last_result = {"finished": True}
     world.call("complete")
-    assert [path.exists() for path in paths] == [False, False, True]
-
-
-def test_checkpoints_stay_where_the_newest_is_not_whole(world: World, tmp_path: Path):
-    paths = [tmp_path / f"part_0{n}" / FIRST.name / f"checkpoint_00000{i}" for n, i in CHECKPOINTS]
-    for path in paths:
-        path.mkdir(parents=True)
-    world.trials[0].last_result = {"finished": True}
-    world.call("complete")
-    assert all(path.exists() for path in paths)
+    assert [place for place, path in enumerate(paths) if path.exists()] == left

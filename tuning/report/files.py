@@ -20,9 +20,9 @@ from typing import Any
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
-from tuning.reading import ROW_KEYS
 from tuning.report.model import GameScores, Report, Run, SweepScores
 from tuning.report.scores import over_training
+from tuning.rows import ROW_KEYS
 from tuning.storage import Folder
 
 JSON, FORMAT = "report.json", 1
