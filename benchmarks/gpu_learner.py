@@ -73,7 +73,7 @@ def update_ms(*, seconds: float, bf16: bool = False, channels_last: bool = False
     """One update: losses, backward, clipping, step; the batch is on the device already."""
     from rllib_ez.core.config import LossConfig, OptimizerConfig
     from rllib_ez.core.losses import losses
-    from rllib_ez.core.trainer import apply_gradients, make_optimizer, to_tensors
+    from rllib_ez.core.trainer import Optimizer, make_optimizer, to_tensors
 
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
@@ -81,7 +81,7 @@ def update_ms(*, seconds: float, bf16: bool = False, channels_last: bool = False
     if channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     config = OptimizerConfig(optimizer_name="sgd", learning_rate=1e-3)
-    optimizer = make_optimizer(model.parameters(), config)
+    optimizer = Optimizer(make_optimizer(model.parameters(), config), config)
     tensors = to_tensors(paper.train_batch(BATCH, UNROLL_STEPS), "cuda")
     rng = np.random.default_rng(2)
 
@@ -90,7 +90,7 @@ def update_ms(*, seconds: float, bf16: bool = False, channels_last: bool = False
             out = losses(
                 model, tensors, config=LossConfig(), lstm_horizon=paper.LSTM_HORIZON, rng=rng
             )
-        apply_gradients(out["total"], optimizer, update=0, config=config)
+        optimizer.step(out["total"], update=0)
 
     return paper.median_ms(update, seconds=seconds)
 

@@ -20,13 +20,43 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks.machine import describe_machine
+from tuning.statistics import intervals, mean
 
 RESULTS = Path(__file__).parent / "results"
+# Trainings end with whoever started them, where the system can see to that.
+ENDS_WITH_US = ("setpriv", "--pdeathsig", "TERM") if shutil.which("setpriv") else ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One training to make."""
+
+    label: str  # names its files
+    env: str  # as `ez train --env` takes it
+    seed: int
+    overlay: str = ""  # a preset on top
+    env_steps: int | None = None  # None: the preset's own
+    extra: Sequence[str] = ()  # more for `ez train`
+
+    def command(self, out: Path) -> list[str]:
+        """On one thread, into a folder."""
+        command = [*ENDS_WITH_US, str(Path(sys.executable).with_name("ez")), "train"]
+        command += ["--env", self.env, "--seed", str(self.seed), "--out", str(out)]
+        command += ["--threads", "1", "--json", *self.extra]
+        if self.overlay:
+            command += ["--preset", self.overlay]
+        if self.env_steps is not None:
+            command += ["--env-steps", str(self.env_steps)]
+        return command
 
 
 def main() -> None:
@@ -41,20 +71,23 @@ def main() -> None:
     parser.add_argument("--solved", type=float, required=True, help="return that counts as solved")
     parser.add_argument("--parallel", type=int, default=2, help="seeds at a time, a core each")
     parser.add_argument("--overlays", nargs="*", default=[""], help="presets on top, one run each")
-    parser.epilog = "What comes after -- goes to `ez train` as it is."
-    # argparse hands what follows -- to a positional only if that comes before every option.
-    split = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
-    args = parser.parse_args(sys.argv[1:split])
-    args.extra = sys.argv[split + 1 :]
+    args = parse(parser)
     folder = RESULTS / args.name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     machine = describe_machine()
     with tempfile.TemporaryDirectory() as runs, ThreadPoolExecutor(args.parallel) as pool:
         variants = [(overlay, seed) for overlay in args.overlays for seed in args.seeds]
-        jobs = [(args, variant, Path(runs), folder) for variant in variants]
-        rows = list(pool.map(train_one, jobs))
-        settings = (Path(runs) / label_of(variants[0]) / "config.yaml").read_text()
+        todo = [
+            Run(
+                label=label_of(variant), env=args.env, seed=variant[1], overlay=variant[0],
+                env_steps=args.env_steps, extra=args.extra,
+            )
+            for variant in variants
+        ]  # fmt: skip
+        outs = [Path(runs) / run.label for run in todo]
+        rows = list(pool.map(lambda run, out: trained_row(run, out, folder, args), todo, outs))
+        settings = (outs[0] / "config.yaml").read_text()
     summary = {
         "machine": machine,
         "command": " ".join(["python -m benchmarks.learning", *sys.argv[1:]]),
@@ -75,34 +108,52 @@ def label_of(variant: tuple[str, int]) -> str:
     return f"{overlay}-seed-{seed}" if overlay else f"seed-{seed}"
 
 
-def train_one(job: tuple[argparse.Namespace, tuple[str, int], Path, Path]) -> dict[str, Any]:
-    """Trains one variant and reduces its curve to a row."""
-    args, (overlay, seed), runs, folder = job
-    label = label_of((overlay, seed))
-    out = runs / label
-    command = [str(Path(sys.executable).with_name("ez")), "train", "--env", args.env]
-    command += ["--seed", str(seed), "--out", str(out), "--threads", "1", "--json", *args.extra]
-    if overlay:
-        command += ["--preset", overlay]
-    if args.env_steps is not None:
-        command += ["--env-steps", str(args.env_steps)]
+def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """The command line; what follows -- is `extra`, for `ez train` as it is."""
+    parser.epilog = "What comes after -- goes to `ez train` as it is."
+    # argparse hands what follows -- to a positional only if that comes before every option.
+    split = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    args = parser.parse_args(sys.argv[1:split])
+    args.extra = sys.argv[split + 1 :]
+    return args
+
+
+def trained_row(run: Run, out: Path, folder: Path, args: argparse.Namespace) -> dict[str, Any]:
+    """Trains, keeps the curve in `folder`, says so."""
+    row, evaluations = train_one(run, out)
+    write_lines(folder / f"{run.label}.jsonl", evaluations)
+    print(f"{run.label}: {row['final_return_mean']} after {row['final']['env_steps']} env steps")
+    return {**row, "stable_from": stable_from(evaluations, args.solved)}
+
+
+def train_one(run: Run, out: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Trains in the folder `out`.
+
+    Returns:
+        The run as a row, and its evaluations, that of the final weights last.
+
+    Raises:
+        RuntimeError: it failed, or was stopped before its end.
+    """
     began = time.perf_counter()
     done = subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+        run.command(out),
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     if done.returncode != 0:
-        raise RuntimeError(f"{label} failed:\n{done.stderr[-3000:]}")
+        raise RuntimeError(f"{run.label} failed:\n{done.stderr[-3000:]}")
     final = json.loads(done.stdout.strip().splitlines()[-1])
+    if final["protocol"]["weights"] != "final":
+        raise RuntimeError(f"{run.label} was stopped at {final['env_steps']} env steps")
     rows = [json.loads(line) for line in (out / "progress.jsonl").read_text().splitlines()]
     evaluations = [row for row in rows if "evaluation" in row]
-    (folder / f"{label}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in evaluations))
-    print(f"{label}: {final['return_mean']} after {final['env_steps']} env steps", flush=True)
     return {
-        "label": label,
-        "seed": seed,
+        "label": run.label,
+        "seed": run.seed,
         "env_steps": [row["env_steps"] for row in evaluations],
         "return_mean": [row["evaluation"]["return_mean"] for row in evaluations],
-        "stable_from": stable_from(evaluations, args.solved),
         "final_return_mean": final["return_mean"],
         "final_returns": evaluations[-1]["evaluation"]["returns"],
         "num_updates": final["updates"],
@@ -110,7 +161,12 @@ def train_one(job: tuple[argparse.Namespace, tuple[str, int], Path, Path]) -> di
         "training_seconds": final["training_seconds"],
         "process_seconds": round(time.perf_counter() - began, 1),
         "final": final,
-    }
+    }, evaluations
+
+
+def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
+    """A JSON object a line."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 def stable_from(evaluations: list[dict[str, Any]], solved: float) -> int | None:
@@ -122,6 +178,19 @@ def stable_from(evaluations: list[dict[str, Any]], solved: float) -> int | None:
         elif stable is None:
             stable = row["env_steps"]
     return stable
+
+
+def curve_mean(env_steps: Sequence[float], return_mean: Sequence[float]) -> float:
+    """The area under straight lines from evaluation to evaluation, over their span in env steps."""
+    if len(env_steps) == 1:
+        return float(return_mean[0])
+    return float(np.trapezoid(return_mean, env_steps)) / (env_steps[-1] - env_steps[0])
+
+
+def bootstrap(values: Sequence[float]) -> tuple[float, float] | None:
+    """The 95 % percentile interval of the mean over seeds; None of a single one."""
+    found = intervals({"": np.asarray(values)}, {"mean": mean})
+    return None if found is None else found["mean"]
 
 
 def table(summary: dict[str, Any]) -> str:
@@ -171,6 +240,47 @@ def draw(folder: Path, rows: list[dict[str, Any]], solved: float) -> None:
     axes.grid(alpha=0.3)
     axes.legend(fontsize=9)
     figure.savefig(folder / "curves.png")
+
+
+def draw_panels(folder: Path, found: dict[str, list[dict[str, Any]]], solved: float) -> None:
+    """A panel a variant: the mean over seeds with a band; the first variant again, in grey."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    first = next(iter(found))
+    columns = min(4, len(found))
+    shape = -(-len(found) // columns), columns
+    size = (3.2 * shape[1], 2.6 * shape[0] + 0.4)
+    figure = Figure(figsize=size, dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(*shape, sharex=True, sharey=True, squeeze=False).flat
+    for (variant, rows), axes in zip(found.items(), panels, strict=False):
+        if variant != first:
+            axes.plot(*band(found[first])[:2], color="0.6")
+        steps, middle, low, high = band(rows)
+        axes.plot(steps, middle, color="C0")
+        axes.fill_between(steps, low, high, color="C0", alpha=0.25, linewidth=0)
+        axes.axhline(solved, color="0.5", linestyle="--", linewidth=1)
+        axes.set_title(f"{variant} ({len(rows)} seeds)", fontsize=9)
+        axes.grid(alpha=0.3)
+    for axes in panels:
+        axes.set_visible(False)
+    figure.supxlabel("env steps", fontsize=9)
+    figure.supylabel("evaluation return", fontsize=9)
+    title = f"{folder.name}: mean over seeds, 95 % bootstrap; grey: {first}"
+    figure.suptitle(title, fontsize=9)
+    figure.savefig(folder / "curves.png")
+
+
+def band(rows: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Env steps that all runs reach, the mean over runs there, and its interval: [M] each."""
+    first = max(row["env_steps"][0] for row in rows)
+    last = min(row["env_steps"][-1] for row in rows)
+    steps = np.unique([s for row in rows for s in row["env_steps"] if first <= s <= last])
+    runs = np.stack([np.interp(steps, row["env_steps"], row["return_mean"]) for row in rows])
+    middle = runs.mean(0)
+    ends = [bootstrap(at) or (m, m) for at, m in zip(runs.T, middle, strict=True)]
+    return steps, middle, *np.transpose(ends)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rllib_ez.core.agent_card import AgentCard
     from rllib_ez.envs import EpisodeResult
     from rllib_ez.runs.evaluation import Player
+    from rllib_ez.runs.protocol import Protocol
 
 CHECKPOINT = typer.Argument(help="A checkpoint, or a run (then its newest).", show_default=False)
 SERVED = "Action service"  # the panel of `--help` for its options
@@ -31,7 +32,9 @@ def served(text: str) -> Any:
 @one_line
 def evaluate(
     checkpoint: Annotated[Path | None, CHECKPOINT] = None,
-    episodes: Annotated[int, typer.Option(help="How many to play.")] = 20,
+    episodes: Annotated[
+        int | None, typer.Option(help="How many to play; 32 of Atari, 20 of others if not given.")
+    ] = None,
     seed: Annotated[
         int | None, typer.Option(help="Of the episodes; the run's own if not given.")
     ] = None,
@@ -40,6 +43,12 @@ def evaluate(
     ] = None,
     env: Annotated[
         str | None, typer.Option(help="Another environment with the same spaces.")
+    ] = None,
+    sticky_actions: Annotated[
+        float | None,
+        typer.Option(
+            help="Atari: probability that a frame repeats the last action; 0 if not given."
+        ),
     ] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     url: Annotated[
@@ -58,13 +67,14 @@ def evaluate(
         bool, typer.Option("--json", help="The last line of stdout is one JSON object.")
     ] = False,
 ) -> None:
-    """Plays whole episodes greedily (searched, no noise) and tells every return.
+    """Plays whole episodes greedily (searched, no noise) and tells every return, and how.
 
     With the seed and number of episodes of the run, they are its own evaluation's episodes.
     By an action service (--url) they are the same games, action for action.
     """
     from cli.video import check_video_path
-    from rllib_ez.runs.evaluation import Evaluator, placed_in
+    from rllib_ez.runs.evaluation import Evaluator, placed_in, with_sticky_actions
+    from rllib_ez.runs.protocol import default_episodes
 
     if video is not None:
         check_video_path(video)
@@ -77,16 +87,19 @@ def evaluate(
         else:
             player = stack.enter_context(connected(str(url), simulations, **service))
         player.card = placed_in(player.card, env)
-        with Evaluator(player.card, episodes, seed=seed) as evaluator, console.status("") as line:
+        if sticky_actions is not None:
+            player.card = with_sticky_actions(player.card, sticky_actions)
+        count = default_episodes(player.card.env) if episodes is None else episodes
+        with Evaluator(player.card, count, seed=seed) as evaluator, console.status("") as line:
             played = evaluator.play(
-                player, on_episode=lambda n: line.update(f"{n} of {episodes} episodes")
+                player, on_episode=lambda n: line.update(f"{n} of {count} episodes")
             )
         if video is not None:
             draw(player, evaluator.seeds[0], video, console=console)
     if as_json:
-        print(json.dumps(report(player.card, played)), flush=True)
+        print(json.dumps(report(player.card, played, evaluator.protocol)), flush=True)
     else:
-        tell(player.card.env, played)
+        tell(player.card.env, played, evaluator.protocol)
 
 
 def check_choice(
@@ -144,7 +157,7 @@ def draw(player: Player, seed: int, path: Path, *, console: Console) -> None:
     console.print(f"video of a game with return {shown.score:g}: {path}", soft_wrap=True)
 
 
-def report(card: AgentCard, played: list[EpisodeResult]) -> dict[str, Any]:
+def report(card: AgentCard, played: list[EpisodeResult], protocol: Protocol) -> dict[str, Any]:
     """What --json prints."""
     from rllib_ez.runs.evaluation import mean_return
 
@@ -156,11 +169,12 @@ def report(card: AgentCard, played: list[EpisodeResult]) -> dict[str, Any]:
         "lengths": [episode.length for episode in played],
         "num_simulations": card.search.num_simulations,
         "trained_env_steps": card.num_env_steps,
+        "protocol": protocol.as_json(),
     }
 
 
-def tell(env: str, played: list[EpisodeResult]) -> None:
-    """Every return, then the mean."""
+def tell(env: str, played: list[EpisodeResult], protocol: Protocol) -> None:
+    """Every return, then the mean, then how it was measured."""
     from rllib_ez.runs.evaluation import mean_return
 
     console = Console(highlight=False)
@@ -172,3 +186,4 @@ def tell(env: str, played: list[EpisodeResult]) -> None:
         f"(min {min(scores):g}, max {max(scores):g})",
         soft_wrap=True,
     )
+    console.print(protocol.sentence, style="dim", soft_wrap=True)

@@ -15,6 +15,7 @@ from cli.info import info
 from cli.loadtest import EXAMPLES as LOADTEST_EXAMPLES
 from cli.loadtest import loadtest
 from cli.play import play
+from cli.presets import presets
 from cli.profile import profile
 from cli.report import report
 from cli.serve import EXAMPLES as SERVE_EXAMPLES
@@ -60,6 +61,7 @@ app.command()(export)
 app.command(epilog=SERVE_EXAMPLES)(serve)
 app.command(epilog=LOADTEST_EXAMPLES)(loadtest)
 app.add_typer(bench, name="bench")
+app.add_typer(presets, name="presets")
 app.command()(info)
 
 if __name__ == "__main__":

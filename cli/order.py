@@ -9,6 +9,7 @@ from typing import Any
 from cli.episodes import FOLDER as EPISODES
 from cli.episodes import archive_of
 from rllib_ez.algorithm.setting_types import checked_settings
+from rllib_ez.core.agent_card import read_card
 from rllib_ez.errors import SettingError
 from rllib_ez.runs.folder import absolute, checkpoint_to_resume, new_run_folder, set_newer_aside
 from rllib_ez.runs.plan import Plan, make_plan, parse_assignments
@@ -111,6 +112,13 @@ def resumed(
         raise SettingError(
             f"updates must stay as they are in a run with env steps, "
             f"got {changes['num_offline_updates']}: give --env-steps"
+        )
+    card = read_card(checkpoint)
+    made = plan.final_updates_made(env_steps=card.num_env_steps, updates=card.num_updates)
+    if made and changes.get("env_steps", 0) > card.num_env_steps:
+        raise SettingError(
+            f"env_steps must stay as they are once final updates are made ({made:,} are), "
+            f"got {changes['env_steps']}; go on from a checkpoint before them, or train anew"
         )
     settings = {name: changes.pop(name) for name in list(changes) if name in plan.settings}
     plan = replace(plan, settings=checked_settings(plan.settings | settings), **changes)

@@ -1,8 +1,10 @@
-"""A report in a terminal: games, aggregates, samples, comparisons, times, notes."""
+"""A report in a terminal: games and what made their runs, the best checkpoints beside them,
+aggregates, samples, comparisons, times, notes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from rich.console import Console, Group, RenderableType
 from rich.measure import Measurement
@@ -10,7 +12,18 @@ from rich.table import Table
 from rich.text import Text
 
 from rllib_ez.runs.status import clock_time
-from tuning.report.model import Comparison, Estimate, GameScores, Report, SampleScores, SweepScores
+from tuning.report.foot import runs_in_words
+from tuning.report.model import (
+    BestScores,
+    Comparison,
+    Estimate,
+    Foot,
+    GameScores,
+    Made,
+    Report,
+    SampleScores,
+    SweepScores,
+)
 from tuning.report.scores import over_training
 
 AGGREGATES = {
@@ -34,6 +47,11 @@ def show_report(report: Report, console: Console) -> None:
 def _blocks(report: Report, console: Console) -> Iterator[RenderableType]:
     for sweep in report.sweeps:
         yield Group(_heading(sweep), games_table(sweep, report, console))
+        if sweep.foot.lines:
+            machines = (f"{place}: {it}" for place, it in enumerate(sweep.foot.machines, 1))
+            yield Group(foot_table(sweep.foot), *(Text(f"machine {it}", "dim") for it in machines))
+        if sweep.best is not None:
+            yield _best_checkpoints(sweep, sweep.best, report, console)
         if sweep.samples:
             more = f", the best {SHOWN_SAMPLES}" if len(sweep.samples) > SHOWN_SAMPLES else ""
             title = f"Samples of {sweep.name}: {len(sweep.samples)}{more}"
@@ -78,6 +96,18 @@ def aggregates_table(report: Report, console: Console) -> Table:
     """A line a sweep, with intervals; below it published columns, which have means alone."""
     wide = _aggregates_table(report, between=" ")
     return wide if _fits(wide, console) else _aggregates_table(report, between="\n")
+
+
+def foot_table(foot: Foot) -> Table:
+    """What made the runs: those that were made alike in one line."""
+    table = _table()
+    table.add_column(Text("runs"), overflow="fold")
+    _add_columns(table, "wall clock", "config", "commit", "machine", left=4)
+    for made in foot.lines:
+        cells = [made.config_hashes, made.commits, map(str, made.machines)]
+        told = (", ".join(cell) or _NOTHING for cell in cells)
+        _add_row(table, runs_in_words(made), _wall_clock(made), *told, style="dim")
+    return table
 
 
 def samples_table(samples: Sequence[SampleScores]) -> Table:
@@ -134,11 +164,29 @@ def _aggregates_table(report: Report, *, between: str) -> Table:
         if sweep.aggregates:
             cells = _estimates(sweep.aggregates, between)
             _add_row(table, sweep.name, *cells, style="bold")
+        if sweep.best is not None and sweep.best.aggregates:
+            cells = _estimates(sweep.best.aggregates, between)
+            _add_row(table, f"{sweep.name}, best checkpoint", *cells)
     if report.published:
         _add_row(table, Text("published:", "dim"))
     for column, estimates in report.published.items():
         _add_row(table, column, *_estimates(estimates, between))
     return table
+
+
+def _best_checkpoints(
+    sweep: SweepScores, best: BestScores, report: Report, console: Console
+) -> RenderableType:
+    """The second table, or why there is none."""
+    if not best.games:
+        return Text(best.title)
+    return _titled(best.title, games_table(replace(sweep, games=best.games), report, console))
+
+
+def _wall_clock(made: Made) -> str:
+    if made.seconds is None:
+        return _NOTHING
+    return " to ".join(dict.fromkeys(map(clock_time, made.seconds)))
 
 
 def _heading(sweep: SweepScores) -> Text:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,7 +14,7 @@ import typer
 from rich.console import Console
 
 from cli.errors import cause_of, one_line
-from rllib_ez.errors import WorkerLostError
+from rllib_ez.errors import SettingError, WorkerLostError
 
 if TYPE_CHECKING:
     from cli.order import Order
@@ -28,7 +29,7 @@ ez train --game pong --env-steps 2000 --out runs/pong
 
 ez train --env CartPole-v1 --preset no_consistency --set num_simulations=16 --seed 1
 
-ez train --resume runs/pong --env-steps 4000
+ez train --resume runs/pong --env-steps 4000 --max-seconds 3600
 
 ez train --from-trial sweeps/atari100k/Pong-seed-0
 
@@ -105,6 +106,10 @@ def train(
         ),
     ] = None,
     threads: Annotated[int | None, typer.Option(help="Of torch; 0: as it likes.")] = None,
+    max_seconds: Annotated[
+        float | None,
+        typer.Option(help="From the start of the command; then saves a checkpoint and ends."),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="The last line of stdout is one JSON object.")
     ] = False,
@@ -113,6 +118,9 @@ def train(
     from cli.order import begun, check_alone, repeated, resumed
 
     started = time.monotonic()
+    if max_seconds is not None and not max_seconds > 0:
+        raise SettingError(f"max_seconds must be > 0, got {max_seconds:g}")
+    deadline = math.inf if max_seconds is None else started + max_seconds
     console = Console(stderr=True, highlight=False)
     mutable = {
         "env_steps": env_steps,
@@ -142,10 +150,13 @@ def train(
         order = resumed(resume, refused, mutable, address=address)
     else:
         order = begun(choice, settings, fixed | mutable, out, address=address)
-    raise typer.Exit(carry_out(order, console, started=started, as_json=as_json))
+    status = carry_out(order, console, started=started, deadline=deadline, as_json=as_json)
+    raise typer.Exit(status)
 
 
-def carry_out(order: Order, console: Console, *, started: float, as_json: bool) -> int:
+def carry_out(
+    order: Order, console: Console, *, started: float, deadline: float, as_json: bool
+) -> int:
     """Trains; returns the exit code."""
     from cli.building import built
     from cli.stopping import StopRequest
@@ -156,7 +167,7 @@ def carry_out(order: Order, console: Console, *, started: float, as_json: bool) 
     announce(order, console)
     with ExitStack() as stack:
         algo = stack.enter_context(built(order, console))
-        stop = stack.enter_context(StopRequest())
+        stop = stack.enter_context(StopRequest(deadline=deadline))
         training = stack.enter_context(ready(order, algo, console))
         if order.address is not None and algo.config.num_replay_shards and not order.resume_from:
             training.save()  # a folder that not every shard can see is told now, not in hours
@@ -167,9 +178,10 @@ def carry_out(order: Order, console: Console, *, started: float, as_json: bool) 
             if isinstance(lost, WorkerLostError):
                 raise with_way_on(lost, order.folder) from error
             raise
+        is_finished = training.is_finished
         summary = summary_of(training, wall_seconds=time.monotonic() - started)
     draw(order, read_progress(order.folder), order.folder / CURVE)
-    if stop.signal is not None:
+    if not is_finished:
         again = f"ez train --resume {order.folder}"
         console.print(f"stopped; to go on: [bold]{again}[/]", soft_wrap=True)
     if as_json:
@@ -207,6 +219,7 @@ def ready(order: Order, algo: EfficientZero, console: Console) -> Iterator[Train
     from cli.progress import make_view
     from rllib_ez.runs.evaluation import Evaluator
     from rllib_ez.runs.folder import cut_progress
+    from rllib_ez.runs.provenance import machines_of, write_machines
     from rllib_ez.runs.records import Recorder
     from rllib_ez.runs.status import Status
     from rllib_ez.runs.training import Training
@@ -215,6 +228,8 @@ def ready(order: Order, algo: EfficientZero, console: Console) -> Iterator[Train
     console.print(f"replay when full: {algo.pipeline.memory}", soft_wrap=True)
     at = {"env_steps": algo.pipeline.num_env_steps, "updates": algo.pipeline.num_updates}
     rows = cut_progress(order.folder, **at)
+    machines = machines_of(order.folder, plan, resumed_at=plan.progress(**at))
+    write_machines(order.folder, machines)
     title = f"{plan.env} seed {plan.settings['seed']}"
     status = Status(title=title, length=plan.length, unit=plan.unit)
     with (

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from rllib_ez.errors import CheckpointError
+from rllib_ez.runs.provenance import MACHINE, Machines, machines_in
 from tuning.report.model import Run
 from tuning.rows import ROW_KEYS, Row, joined
 from tuning.specs import TrialSpec
@@ -127,7 +128,7 @@ def suite_of(name: str, games: Sequence[str]) -> Suite:
 
 def _run(attempts: Sequence[Folder], order: Mapping[str, Any]) -> Run | None:
     """One trial; None if it left nothing that tells its game."""
-    rows, checkpoint = _joined_rows(attempts)
+    rows, checkpoint, machines = _joined_rows(attempts)
     spec = _spec(attempts, order)
     if spec is None and not rows:
         return None
@@ -142,31 +143,33 @@ def _run(attempts: Sequence[Folder], order: Mapping[str, Any]) -> Run | None:
         error=None if last.get("finished") else last_line(attempts[-1].text(ERROR)),
         is_stopped=attempts[-1].text(STOPPED) is not None,
         checkpoint=checkpoint,
+        machines=machines,
     )
 
 
-def _joined_rows(attempts: Sequence[Folder]) -> tuple[list[Row], str | None]:
+def _joined_rows(attempts: Sequence[Folder]) -> tuple[list[Row], str | None, Machines]:
     """Rows of the newest checkpoint, which no kill cuts short, then those reported after it.
 
     Returns:
-        The rows, and where that checkpoint is.
+        The rows, where that checkpoint is, and on which machines it came about.
     """
     kept: list[Row] = []
-    newest: str | None = None
+    newest: Folder | None = None
     kept_by = 0  # place of the attempt that has the newest checkpoint
     for place, attempt in enumerate(attempts):
         for checkpoint in attempt.folders(r"checkpoint_\d+"):
             rows = rows_of(checkpoint.text(CHECKPOINT_ROWS)) if checkpoint.is_whole() else []
             if rows and (not kept or rows[-1]["progress"] >= kept[-1]["progress"]):
                 kept, kept_by = rows, place
-                newest = checkpoint.path
+                newest = checkpoint
     beside, *later = [rows_of(attempt.text(RESULTS)) for attempt in attempts[kept_by:]]
     after = [row for rows in later for row in rows]
-    if not kept:
-        return joined(beside + after), None
+    if newest is None:
+        return joined(beside + after), None, []
     progress = kept[-1]["progress"]
     reported = joined(_not_before(kept[-1], beside) + after)
-    return kept + [row for row in reported if row["progress"] > progress], newest
+    rows = kept + [row for row in reported if row["progress"] > progress]
+    return rows, newest.path, machines_in(newest.text(MACHINE))
 
 
 def _not_before(saved: Row, reported: list[Row]) -> list[Row]:

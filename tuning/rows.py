@@ -13,7 +13,8 @@ setup_seconds, training_seconds, evaluation_seconds
                        of all attempts: building; rounds of training alone; evaluation
 train_episodes         that ended since the row before
 train_return           mean of the last ten episodes of training; None before one has ended
-evaluation_return      mean of the last evaluation; None before the first
+evaluation_return      mean of the last evaluation; None before the first. A row follows every
+                       evaluation, so that rows have them all
 evaluation_returns     of the episodes of an evaluation that belongs to this row, else []
 evaluated_at           progress at the last evaluation; None before the first
 return                 evaluation_return, or while there is none train_return

@@ -21,6 +21,7 @@ from rllib_ez.runs.building import algorithm_for, prepare_search
 from rllib_ez.runs.evaluation import Evaluator
 from rllib_ez.runs.folder import cut_progress
 from rllib_ez.runs.plan import Plan
+from rllib_ez.runs.provenance import machines_of, write_machines
 from rllib_ez.runs.records import RowFile, finite
 from rllib_ez.runs.status import Status
 from rllib_ez.runs.stop import Stopped
@@ -122,6 +123,7 @@ class TrialRun:
             self._training = self._built(stack, checkpoint)
             self._stack = stack.pop_all()
         self._resumed_at = self._training.progress if checkpoint is not None else 0
+        self._machines = machines_of(checkpoint, self._plan, resumed_at=self._resumed_at)
         before = self._rows[-1] if self._rows else {}
         self._seconds = {
             name: before.get(name, 0.0) for name in ("training_seconds", "evaluation_seconds")
@@ -172,6 +174,7 @@ class TrialRun:
             algo.pipeline.quiesce()
             algo.save_to_path(folder)
         write_rows(folder, self._rows)
+        write_machines(folder, self._machines)
         self._training.recorder.copy_to(folder)
         seal(folder)
         self._saved_at = self._training.progress

@@ -5,6 +5,7 @@ Every method that the pipeline calls returns a tuple, as `workers.py` says.
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Iterable, Sequence
@@ -17,6 +18,7 @@ import ray
 import torch
 
 from rllib_ez.algorithm.config import EfficientZeroConfig
+from rllib_ez.algorithm.memory import frames_device
 from rllib_ez.algorithm.rllib_private import keep_torch_fast
 from rllib_ez.algorithm.run_config import RunConfig
 from rllib_ez.algorithm.workers import LocalWorker, Passed, RemoteWorker, Worker
@@ -208,6 +210,10 @@ def make_shard(
         td_steps=targets.td_steps,
         extra_bytes_per_slot=extra,
     )
+    frame_bytes = math.prod(layout.frame_shape) * layout.frame_dtype.itemsize
+    device = frames_device(config, each.capacity * frame_bytes)
+    if device is not None:
+        replay.mirror_frames(device)
     cache = TargetCache(
         replay, num_actions=spec.num_actions, shard=share.index, num_shards=share.num_shards
     )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, LEARNER_RESULTS
 from ray.tune import PlacementGroupFactory
@@ -18,7 +20,7 @@ from rllib_ez.algorithm.keeping import KeptPipeline
 from rllib_ez.algorithm.metrics import log_pipeline
 from rllib_ez.algorithm.pipeline import Pipeline
 from rllib_ez.algorithm.rllib_private import env_runner_actors, keep_torch_fast, learners_of
-from rllib_ez.algorithm.workers import LocalWorker, RemoteWorker, Worker
+from rllib_ez.algorithm.workers import LocalWorker, RemoteWorker, ThreadWorker, Worker
 from rllib_ez.core.agent_card import AgentCard, write_agent
 from rllib_ez.core.agent_folder import FOLDER
 from rllib_ez.errors import CheckpointError
@@ -47,13 +49,18 @@ class EfficientZero(Algorithm):
             self.config,
             self._spec,
             runners=runners or {0: LocalWorker(self.env_runner)},
-            learners=[
-                (LocalWorker if self.learner_group.is_local else RemoteWorker)(learner)
-                for learner in learners_of(self.learner_group)
-            ],
+            learners=[self._worker_of(learner) for learner in learners_of(self.learner_group)],
         )
         self._kept = KeptPipeline(self.pipeline)
         self.pipeline.begin()
+
+    def _worker_of(self, learner: Any) -> Worker:
+        if not self.learner_group.is_local:
+            return RemoteWorker(learner)
+        if self.config.learner_thread:
+            begin = partial(learner.begin_thread, torch.get_num_threads())
+            return ThreadWorker(learner, begin=begin)
+        return LocalWorker(learner)
 
     def training_step(self) -> None:
         """Act, remember, refresh, learn, publish."""

@@ -13,6 +13,7 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from rllib_ez.algorithm.run_config import RunConfig
 from rllib_ez.core.config import (
+    ComputeConfig,
     LossConfig,
     ModelConfig,
     OptimizerConfig,
@@ -26,7 +27,8 @@ from rllib_ez.envs import EnvSpec, describe
 from rllib_ez.errors import SettingError
 
 STAGES = (
-    ModelConfig, SearchConfig, ReplayConfig, TargetsConfig, LossConfig, OptimizerConfig, RunConfig,
+    ModelConfig, SearchConfig, ReplayConfig, TargetsConfig, LossConfig, ComputeConfig,
+    OptimizerConfig, RunConfig,
 )  # fmt: skip
 # Read off the environment's spaces unless set; None on the flat side means "infer".
 INFERRED = {"frame_shape", "num_actions"}
@@ -147,6 +149,7 @@ class EfficientZeroConfig(AlgorithmConfig):
             **{name: getattr(self, name) for name in names},
             "seed": self.seed,
             "loss": {f.name: getattr(self, f.name) for f in fields(LossConfig)},
+            "compute": {f.name: getattr(self, f.name) for f in fields(ComputeConfig)},
             "lstm_horizon": self.lstm_horizon,
         }
         return RLModuleSpec(module_class=EfficientZeroRLModule, model_config=settings)
@@ -167,6 +170,11 @@ class EfficientZeroConfig(AlgorithmConfig):
                 raise SettingError(f"{name} must be a number >= 1, got {getattr(self, name)!r}")
         for stage in STAGES[1:]:
             self.stage(stage)
+        if self.learner_thread and self.num_learners:
+            raise SettingError(
+                f"learner_thread must be off where learners are actors, got num_learners "
+                f"{self.num_learners}"
+            )
         if self.batch_size % max(1, self.num_learners):
             raise SettingError(
                 f"batch_size must be a multiple of num_learners, so that each learns an equal "

@@ -15,6 +15,8 @@ class Credits:
     Once all that was earned is paid
 
         num_updates == num_offline_updates + floor(replay_ratio * num_env_steps)
+
+    and `num_final_updates` more once all the run's env steps are in.
     """
 
     run: RunConfig
@@ -22,11 +24,17 @@ class Credits:
     steps_under_way: int = 0  # asked for from env runners
     num_drawn: int = 0  # updates whose samples are drawn
     num_updates: int = 0  # updates made
+    env_steps_limit: int | None = None  # no step is asked for beyond it; None: no end is known
 
     @property
     def ratio(self) -> Fraction:
         """Gradient updates per env step, exactly as written."""
-        return Fraction(str(self.run.replay_ratio))
+        return exact(self.run.replay_ratio)
+
+    @property
+    def is_collected(self) -> bool:
+        """Whether all env steps of the run are in."""
+        return self.env_steps_limit is not None and self.num_env_steps >= self.env_steps_limit
 
     @property
     def acts_randomly(self) -> bool:
@@ -34,12 +42,18 @@ class Credits:
         return self.num_env_steps + self.steps_under_way < self.run.num_random_steps
 
     @property
-    def earned(self) -> int:
+    def earned_by_steps(self) -> int:
         """Updates that the env steps so far, and the archive at the start, have earned."""
-        steps = self.num_env_steps
-        if steps < self.run.num_random_steps:
-            steps = 0
-        return self.run.num_offline_updates + int(steps * self.ratio)
+        run = self.run
+        by_steps = updates_for_steps(
+            self.num_env_steps, ratio=self.ratio, num_random_steps=run.num_random_steps
+        )
+        return run.num_offline_updates + by_steps
+
+    @property
+    def earned(self) -> int:
+        """The same, and the final ones once they may be made."""
+        return self.earned_by_steps + (self.run.num_final_updates if self.is_collected else 0)
 
     @property
     def due(self) -> int:
@@ -52,9 +66,22 @@ class Credits:
         return self.earned - self.num_drawn
 
     def due_with(self, num_steps: int) -> int:
-        """Updates that will be due once all steps under way, and so many more, are in."""
+        """Updates that will be due once all steps under way, and so many more, are in.
+
+        Without the final ones: it tells how many steps to ask for.
+        """
         steps = self.num_env_steps + self.steps_under_way + num_steps
         return self.run.num_offline_updates + int(steps * self.ratio) - self.num_updates
+
+
+def exact(ratio: float) -> Fraction:
+    """A ratio as it is written: 0.1 is a tenth."""
+    return Fraction(str(ratio))
+
+
+def updates_for_steps(num_env_steps: int, *, ratio: Fraction, num_random_steps: int) -> int:
+    """Updates that env steps earn: none until the random ones are in, then for those, too."""
+    return int(num_env_steps * ratio) if num_env_steps >= num_random_steps else 0
 
 
 def target_version(update: int, *, interval: int, lag: int) -> int:

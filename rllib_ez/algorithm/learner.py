@@ -14,12 +14,16 @@ from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from ray.rllib.core.learner.training_data import TrainingData
 
 from rllib_ez.algorithm.workers import Passed, value_of
-from rllib_ez.core.config import OptimizerConfig
+from rllib_ez.core.compute import prepare_network
+from rllib_ez.core.config import ComputeConfig, OptimizerConfig
+from rllib_ez.core.networks import EfficientZeroModel
 from rllib_ez.core.trainer import (
+    Optimizer,
+    Step,
     StepResult,
-    apply_gradients,
+    finished,
     make_optimizer,
-    step_result,
+    step_results,
     to_tensors,
 )
 from rllib_ez.core.types import TrainBatch
@@ -43,14 +47,22 @@ class EfficientZeroLearner(TorchLearner):
         # Arrays from the object store are read-only; nothing here writes to them.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         self.num_updates = 0
+        prepare_network(self._model, self.config.stage(ComputeConfig))
+
+    @property
+    def _model(self) -> EfficientZeroModel:
+        model: EfficientZeroModel = self.module[DEFAULT_MODULE_ID].unwrapped().model
+        return model
 
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
         """Registers our optimiser; its learning rate is set at each update."""
         parameters = self.get_parameters(self.module[module_id])
-        settings = self._settings = self.config.stage(OptimizerConfig)
+        settings = self.config.stage(OptimizerConfig)
+        optimizer = make_optimizer(parameters, settings)
+        self._optimizer = Optimizer(optimizer, settings)
         self.register_optimizer(
             module_id=module_id,
-            optimizer=make_optimizer(parameters, settings),
+            optimizer=optimizer,
             params=list(parameters),
             lr_or_lr_schedule=settings.learning_rate,
         )
@@ -67,34 +79,42 @@ class EfficientZeroLearner(TorchLearner):
         """
         start = time.perf_counter()
         batches = [value_of(one) for one in batches]
+        if self._device.type == "cuda":  # frames are gathered in the other threads' queue
+            torch.cuda.current_stream().wait_stream(torch.cuda.default_stream())
         got = time.perf_counter()
-        results = [self._update_once(batch) for batch in batches]
+        results = step_results([self._update_once(batch) for batch in batches])
         self._log(results, num_samples=sum(len(batch.is_weight) for batch in batches))
         seconds = {"transfer": got - start, "learn": time.perf_counter() - got}
         return (LearnReport(results, self.metrics.reduce(), seconds),)
 
+    def begin_thread(self, num_threads: int) -> None:
+        """Called first by a thread that is to learn: it gets a queue of its own on a GPU.
+
+        Args:
+            num_threads: of torch's products on a CPU, which every thread chooses for itself.
+        """
+        torch.set_num_threads(num_threads)
+        if self._device.type == "cuda":
+            torch.cuda.set_stream(torch.cuda.Stream(self._device))
+
     def publish(self) -> tuple[int, dict[str, torch.Tensor]]:
         """The number of updates made, and a copy, on the CPU, of what acting needs."""
-        model = self.module[DEFAULT_MODULE_ID].unwrapped().model
-        state = model.inference_state_dict()
-        weights = {name: t.detach().to("cpu", copy=True) for name, t in state.items()}
+        state = self._model.inference_state_dict()
+        weights = {name: plain_copy(tensor) for name, tensor in state.items()}
         return self.num_updates, weights
 
-    def _update_once(self, batch: TrainBatch) -> StepResult:
+    def _update_once(self, batch: TrainBatch) -> Step:
         module = self.module[DEFAULT_MODULE_ID]
         module.train()
+        update = self.num_updates
         tensors = to_tensors(batch, self._device)
-        stage = {"update": self.num_updates, "learner": self._learner_index}
-        out = module.forward_train({"tensors": tensors, **stage})
-        grad_norm, rate = apply_gradients(
-            out["total"],
-            self.get_optimizer(DEFAULT_MODULE_ID),
-            update=self.num_updates,
-            config=self._settings,
+        out = module.forward_train(
+            {"tensors": tensors, "update": update, "learner": self._learner_index}
         )
+        norm, rate = self._optimizer.step(out["total"], update=update)
         self.num_updates += 1
         self._weights_seq_no += 1
-        return step_result(out, batch, grad_norm=grad_norm, learning_rate=rate)
+        return finished(out, batch, update=update, norm=norm, learning_rate=rate)
 
     def _log(self, results: list[StepResult], *, num_samples: int) -> None:
         for name in results[0].losses:
@@ -124,3 +144,8 @@ class EfficientZeroLearner(TorchLearner):
             self.num_updates = state["num_updates"]
             self._weights_seq_no = 0  # else RLlib keeps the newer weights
         super().set_state(state)
+
+
+def plain_copy(tensor: torch.Tensor) -> torch.Tensor:
+    """A copy on the CPU, in the usual memory format."""
+    return tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)

@@ -5,14 +5,19 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import torch
+
 from rllib_ez.algorithm.config import EfficientZeroConfig
 from rllib_ez.algorithm.run_config import RunConfig
 from rllib_ez.core.config import ModelConfig, ReplayConfig, TargetsConfig
+from rllib_ez.core.engines import pick_device
 from rllib_ez.core.replay import MemoryEstimate, check_fits, estimate_bytes
 from rllib_ez.core.replay.layout import SlotLayout
 from rllib_ez.core.target_cache import TargetCache
 from rllib_ez.envs import EnvSpec
-from rllib_ez.errors import SettingError
+from rllib_ez.errors import MemoryBudgetError, SettingError
+
+SHARE_OF_GPU = 0.5  # of its free memory, that frames may take: learner and search need the rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,5 +85,52 @@ def bytes_on_the_way(config: EfficientZeroConfig, spec: EnvSpec) -> int:
     numbers = 8 * (targets.unroll_steps + 1) * (8 + 3 * spec.num_actions)
     sample = frame * (2 * window + targets.td_steps) + numbers
     is_parallel = config.num_replay_shards or config.num_reanalyse_actors or config.num_learners
+    is_parallel = is_parallel or run.learner_thread
     updates = run.batches_ahead + (run.prefetch_batches if is_parallel else 0)
     return updates * run.batch_size * sample
+
+
+def frames_device(config: EfficientZeroConfig, num_bytes: int) -> torch.device | None:
+    """Where a copy of replay's frames is kept for batches to be gathered from; None: nowhere.
+
+    On the GPU that this process learns and searches on, if they fit.
+
+    Args:
+        config: "auto" asks for it where it can be had, "cuda" in any case.
+        num_bytes: of the frames once replay is full.
+
+    Raises:
+        SettingError: "cuda", where replay, learner and search do not share a GPU in one process.
+        MemoryBudgetError: "cuda", and they do not fit.
+    """
+    wanted = config.stage(RunConfig).frames_device
+    if wanted == "cpu":
+        return None
+    reason = apart_from_gpu(config)
+    if reason is not None:
+        if wanted == "cuda":
+            raise SettingError(f"frames_device must be 'auto' or 'cpu', got 'cuda': {reason}")
+        return None
+    free, _ = torch.cuda.mem_get_info()
+    if num_bytes <= SHARE_OF_GPU * free:
+        return torch.device("cuda")
+    if wanted == "cuda":
+        raise MemoryBudgetError(
+            f"frames must take at most {SHARE_OF_GPU:.0%} of the GPU's free memory, got "
+            f"{num_bytes / 2**30:.2f} of {free / 2**30:.2f} GiB; lower replay_capacity, or set "
+            "frames_device='cpu'"
+        )
+    return None
+
+
+def apart_from_gpu(config: EfficientZeroConfig) -> str | None:
+    """Why replay, learner and search do not share a GPU in this process; None if they do."""
+    run: RunConfig = config.stage(RunConfig)
+    for name in ("num_learners", "num_replay_shards", "num_reanalyse_actors"):
+        if getattr(config, name) > 0:
+            return f"{name} is {getattr(config, name)}, so they are not all in one process"
+    if not config.num_gpus_per_learner:
+        return "num_gpus_per_learner is 0, so the learner uses the CPU"
+    if torch.device(pick_device(run.inference_device)).type != "cuda":
+        return f"inference_device {run.inference_device!r} is not a GPU here"
+    return None

@@ -70,7 +70,7 @@ class Pipeline:
             "shards": self.shards, "calls": self.calls, "credits": self.credits
         }  # fmt: skip
         self.sampling = Sampling(config, runners, lead=self._lead, **shared)
-        prefetches = any(w.is_remote for w in [*self.shards.workers, *searchers, *learners])
+        prefetches = any(w.is_beside for w in [*self.shards.workers, *searchers, *learners])
         self.preparation = Preparation(
             config, searchers, prefetch=self.run.prefetch_batches if prefetches else 0, **shared
         )
@@ -78,7 +78,7 @@ class Pipeline:
             learners,
             preparation=self.preparation,
             publish_every=self._lead,
-            shares_weights=self.is_parallel,
+            shares_weights=any(worker.is_remote for worker in self._workers),
             **shared,
         )
         self.is_warm = False
@@ -87,8 +87,8 @@ class Pipeline:
 
     @property
     def is_parallel(self) -> bool:
-        """Whether anything runs in a process of its own."""
-        return any(worker.is_remote for worker in self._workers)
+        """Whether anything runs in a process, or on a thread, of its own."""
+        return any(worker.is_beside for worker in self._workers)
 
     @property
     def num_env_steps(self) -> int:
@@ -115,23 +115,27 @@ class Pipeline:
     def work(self) -> None:
         """One round: until every runner could have answered once, and what is due is paid.
 
-        Where stages run side by side, as much may stay due as one round earns. Interrupted it
+        Where stages run side by side, as much may stay due as one round earns. Before the first
+        env step and after the last a round lasts until the next target network. Interrupted it
         ends early; nothing is lost by that, and the next round goes on where it stood.
         """
         self._warm_up()
         steps = self.num_env_steps + self.sampling.steps_per_round
-        is_offline = self.num_updates < self.run.num_offline_updates
-        updates = min(
-            self.num_updates + self.run.target_update_every_updates, self.run.num_offline_updates
-        )
+        interval, offline = self.run.target_update_every_updates, self.run.num_offline_updates
+        is_offline = self.num_updates < offline
+        updates = 0  # that a round with env steps makes beyond those that they earn
+        if is_offline or self.credits.is_collected:
+            updates = self.num_updates - self.num_updates % interval + interval
         while True:
             while self.calls.take_over():
                 pass
             if is_offline:
-                is_over = self.num_updates >= updates
+                is_over = self.num_updates >= min(updates, offline)
+            elif self.credits.is_collected:
+                is_over = self.num_updates >= max(updates, self.credits.earned_by_steps)
             else:
-                is_over = self.num_env_steps >= steps
-            if (is_over and self._is_paid(self._lead)) or self._is_at_rest():
+                is_over = self.num_env_steps >= steps and self._is_paid(self._lead)
+            if is_over or self._is_at_rest():
                 return
             if self.is_interrupted():
                 return
@@ -140,19 +144,16 @@ class Pipeline:
 
     def finish(self) -> None:
         """Pays everything that is due, without asking for more steps."""
-        limit, self.sampling.env_steps_limit = self.sampling.env_steps_limit, 0
+        self.sampling.is_closed = True
         try:
             while not self._is_at_rest():
                 self._start()
                 self._take()
         finally:
-            self.sampling.env_steps_limit = limit
+            self.sampling.is_closed = False
 
     def _is_paid(self, lead: int) -> bool:
-        if not self.shards.total("num_sampleable"):
-            return True
-        # What comes from the archive is no lead: it is paid before the first step.
-        return self.credits.due <= lead or self.num_updates < self.run.num_offline_updates
+        return self.credits.due <= lead or not self.shards.total("num_sampleable")
 
     def _is_at_rest(self) -> bool:
         """Whether nothing is under way and nothing more is to be done."""

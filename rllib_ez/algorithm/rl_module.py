@@ -11,7 +11,8 @@ from ray.rllib.core.rl_module.apis import InferenceOnlyAPI
 from ray.rllib.core.rl_module.torch import TorchRLModule
 
 from rllib_ez.algorithm.config import model_config_from
-from rllib_ez.core.config import LossConfig
+from rllib_ez.core.compute import autocast
+from rllib_ez.core.config import ComputeConfig, LossConfig
 from rllib_ez.core.losses import losses
 from rllib_ez.core.networks import EfficientZeroModel
 from rllib_ez.core.random import Stream, generator
@@ -34,6 +35,7 @@ class EfficientZeroRLModule(TorchRLModule, InferenceOnlyAPI):
             num_actions=int(self.action_space.n),
         )
         self.loss_config = LossConfig(**settings["loss"])
+        self.compute_config = ComputeConfig(**settings["compute"])
         self.lstm_horizon = settings["lstm_horizon"]
         self.seed = settings["seed"]
         with torch.random.fork_rng(devices=[]):
@@ -53,10 +55,12 @@ class EfficientZeroRLModule(TorchRLModule, InferenceOnlyAPI):
         """The losses of one batch; update and learner (0 and up) seed the augmentation."""
         counters = [batch["update"], batch["learner"]]
         rng: np.random.Generator = generator(self.seed, Stream.AUGMENT, *counters)
-        return losses(
-            self.model,
-            batch["tensors"],
-            config=self.loss_config,
-            lstm_horizon=self.lstm_horizon,
-            rng=rng,
-        )
+        tensors = batch["tensors"]
+        with autocast(self.compute_config, tensors["frames"].device):
+            return losses(
+                self.model,
+                tensors,
+                config=self.loss_config,
+                lstm_horizon=self.lstm_horizon,
+                rng=rng,
+            )

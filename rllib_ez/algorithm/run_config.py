@@ -25,6 +25,7 @@ class RunConfig:
     num_evaluation_simulations: int | None = None  # None: as in training
     frame_size: int = 96  # Atari: height and width of a frame
     grayscale: bool = False  # Atari
+    learner_thread: bool = False  # with num_learners 0: learn beside all else, in one process
     num_replay_shards: int = 0  # actors that hold replay; 0: the driver does
     num_reanalyse_actors: int = 0  # actors that search old positions; 0: where replay is
     num_cpus_per_replay_shard: float = 1.0  # what Ray reserves for each
@@ -33,6 +34,10 @@ class RunConfig:
     episode_archive: str | None = None  # folder or URI that finished episodes are written to
     from_episodes: str | None = None  # an archive that fills replay at the start
     num_offline_updates: int = 0  # made from `from_episodes` before the first env step
+    # Gradient updates after the last env step, above those that the replay ratio gives. Only a run
+    # of known length has a last one: `algo.train()` without `env_steps_limit` never makes them.
+    num_final_updates: int = 0  # made after the last env step of a run
+    frames_device: str = "auto"  # where batches gather frames: "cpu", "cuda"; auto: cuda if it fits
     inference_device: str = "auto"  # of acting and reanalyse: "cpu", "cuda"; auto: cuda if there
     inference_engine: str = "auto"  # "compiled" (on a CPU), "cuda", "torch"; auto: by the device
 
@@ -48,7 +53,7 @@ class RunConfig:
         for name in (
             "num_random_steps prefetch_batches num_replay_shards num_reanalyse_actors "
             "num_cpus_per_replay_shard num_cpus_per_reanalyse_actor num_gpus_per_reanalyse_actor "
-            "num_offline_updates"
+            "num_offline_updates num_final_updates"
         ).split():
             if getattr(self, name) < 0:
                 raise SettingError(f"{name} must be >= 0, got {getattr(self, name)}")
@@ -63,6 +68,10 @@ class RunConfig:
         simulations = self.num_evaluation_simulations
         if simulations is not None and simulations < 1:
             raise SettingError(f"num_evaluation_simulations must be >= 1, got {simulations}")
+        if self.frames_device not in ("auto", "cpu", "cuda"):
+            raise SettingError(
+                f"frames_device must be 'auto', 'cpu' or 'cuda', got {self.frames_device!r}"
+            )
         if self.inference_engine not in ENGINES:
             known = ", ".join(ENGINES)
             raise SettingError(

@@ -61,7 +61,7 @@ class Sampling:
         self._shards, self._calls, self._credits = shards, calls, credits
         self._lead = lead
         self._steps_each = config.num_envs_per_env_runner * config.rollout_fragment_length
-        self.env_steps_limit: int | None = None  # no request beyond it
+        self.is_closed = False  # no request at all
         self.metrics: list[dict[str, Any]] = []  # RLlib's, not yet handed on
         self.seconds: defaultdict[str, float] = defaultdict(float)
         self.num_lost = 0
@@ -87,7 +87,8 @@ class Sampling:
         """Whether more steps are wanted now."""
         credits = self._credits
         asked = credits.num_env_steps + credits.steps_under_way
-        if self.env_steps_limit is not None and asked >= self.env_steps_limit:
+        limit = credits.env_steps_limit
+        if self.is_closed or (limit is not None and asked >= limit):
             return False
         if credits.num_updates < credits.run.num_offline_updates:
             return False

@@ -76,6 +76,17 @@ def write_agent(folder: Path, card: AgentCard, weights: dict[str, Tensor]) -> No
     (folder / "card.json").write_text(card.to_json())
 
 
+def read_card(checkpoint: str | Path) -> AgentCard:
+    """The card alone; arguments and errors as `read_agent`."""
+    folder = find_agent(Path(checkpoint))
+    try:
+        return AgentCard.from_json((folder / "card.json").read_text())
+    except (ValueError, TypeError, KeyError, OSError) as error:
+        raise CheckpointError(
+            f"checkpoint must hold a readable card, got {error} in {folder}"
+        ) from error
+
+
 def read_agent(checkpoint: str | Path) -> tuple[AgentCard, dict[str, Tensor]]:
     """Reads the agent inside a checkpoint.
 
@@ -85,13 +96,7 @@ def read_agent(checkpoint: str | Path) -> tuple[AgentCard, dict[str, Tensor]]:
     Raises:
         CheckpointError: nothing there, not ours, of a newer format, or cut short.
     """
-    folder = find_agent(Path(checkpoint))
-    try:
-        card = AgentCard.from_json((folder / "card.json").read_text())
-    except (ValueError, TypeError, KeyError, OSError) as error:
-        raise CheckpointError(
-            f"checkpoint must hold a readable card, got {error} in {folder}"
-        ) from error
+    folder, card = find_agent(Path(checkpoint)), read_card(checkpoint)
     try:
         weights = torch.load(folder / "weights.pt", map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a torn or foreign file

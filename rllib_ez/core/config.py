@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from rllib_ez.errors import SettingError
 
+PRECISIONS = ("float32", "bfloat16")  # that the learner's network can run in
 ENGINES = ("auto", "compiled", "cuda", "torch")  # forms of the network that a search can use
 
 
@@ -158,7 +159,9 @@ class LossConfig:
     value_prefix_weight: float = 1.0  # of the cross entropy, >= 0; the next two as well
     policy_weight: float = 1.0  # the paper's
     value_weight: float = 0.25  # the paper's
-    consistency_weight: float = 2.0  # 0 turns the SimSiam branch off
+    consistency_weight: float = 2.0  # 0 turns the self-supervised branch off
+    consistency_loss: str = "simsiam"  # or "infonce": the batch's other samples as negatives
+    infonce_temperature: float = 0.1  # infonce: cosines are divided by it, > 0
     dynamics_gradient_scale: float = 0.5  # of the gradient that enters an earlier latent
     augmentation: bool = True  # pixel only: random shift and intensity
     shift_pixels: int = 4  # largest shift in each direction
@@ -170,6 +173,24 @@ class LossConfig:
             "dynamics_gradient_scale shift_pixels intensity_scale"
         ).split():
             _check(getattr(self, name) >= 0, name, ">= 0", getattr(self, name))
+        known = self.consistency_loss in ("simsiam", "infonce")
+        _check(known, "consistency_loss", "'simsiam' or 'infonce'", self.consistency_loss)
+        temperature = self.infonce_temperature
+        _check(temperature > 0, "infonce_temperature", "> 0", temperature)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComputeConfig:
+    """How the learner runs its network: for speed only."""
+
+    learner_precision: str = "float32"  # or "bfloat16": torch's autocast; weights stay float32
+    channels_last: bool = False  # pixel: convolutions with the channels innermost in memory
+    compile_network: bool = False  # torch.compile: a minute at the start, needs a C++ compiler
+
+    def __post_init__(self) -> None:
+        known = " or ".join(repr(name) for name in PRECISIONS)
+        precision = self.learner_precision
+        _check(precision in PRECISIONS, "learner_precision", known, precision)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ from rllib_ez.core.inference import InferenceModel
 from rllib_ez.core.networks import EfficientZeroModel
 from rllib_ez.core.search import search
 from rllib_ez.core.search.estimates import RootEstimate, StepModel, WholeSearch
+from rllib_ez.core.types import Array
 from rllib_ez.errors import SettingError
 
 
@@ -35,7 +36,7 @@ class Engine(Protocol):
         """Takes over the weights of the network it was made from."""
         ...
 
-    def root(self, observation: np.ndarray) -> RootEstimate:
+    def root(self, observation: Array) -> RootEstimate:
         """Looks at real observations [B, L, *frame]."""
         ...
 

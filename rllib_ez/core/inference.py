@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from rllib_ez.core.config import ModelConfig
 from rllib_ez.core.networks import EfficientZeroModel
 from rllib_ez.core.search.estimates import RootEstimate, StepEstimate
+from rllib_ez.core.types import Array
 
 
 class InferenceModel:
@@ -49,7 +49,7 @@ class InferenceModel:
         """Nothing to do: what the network's weights are now is what this model uses."""
 
     @torch.inference_mode()
-    def root(self, observation: np.ndarray) -> RootEstimate:
+    def root(self, observation: Array) -> RootEstimate:
         """Looks at real observations [B, L, *frame]."""
         out = self.network.root(torch.as_tensor(observation).to(self.device))
         value = self.network.value_support.expectation(out.value_logits)

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from rllib_ez.core.augment import augment
 from rllib_ez.core.config import LossConfig
+from rllib_ez.core.consistency import consistency_loss
 from rllib_ez.core.networks import EfficientZeroModel
 
 PARTS = ("value_prefix", "policy", "value", "consistency")
@@ -76,31 +76,6 @@ def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     return -(target * torch.log_softmax(logits.float(), dim=-1)).sum(-1)
 
 
-def consistency_loss(model: EfficientZeroModel, imagined: Tensor, frames: Tensor) -> Tensor:
-    """SimSiam: each imagined latent should project like the observation really seen there.
-
-        loss[b, k] = -cos(predictor(project(imagined[b, k])), stopgrad(project(represent(o[b, k]))))
-
-    Args:
-        model: the online network gives both branches.
-        imagined: [B, K, ...] latents after steps 1..K.
-        frames: [B, L+K-1, *frame]; observation k (from 1) is frames[:, k-1 : k-1+L].
-
-    Returns:
-        [B, K] f32, in [-1, 1].
-
-    Source: EfficientZero, arXiv:2111.00210, section 4.1; SimSiam, arXiv:2011.10566.
-    """
-    steps = imagined.shape[1]
-    stack = frames.shape[1] - steps + 1
-    observed = torch.stack([frames[:, k : k + stack] for k in range(steps)], dim=1)
-    with torch.no_grad():
-        target = model.project(model.represent(observed.flatten(0, 1)))
-    predicted = model.predictor(model.project(imagined.flatten(0, 1)))
-    cosine = functional.cosine_similarity(predicted.float(), target.float(), dim=-1)
-    return -cosine.view(imagined.shape[:2])
-
-
 def losses(
     model: EfficientZeroModel,
     batch: dict[str, Tensor],
@@ -155,8 +130,9 @@ def losses(
         "consistency": torch.zeros_like(batch["is_weight"]),
     }
     if config.consistency_weight > 0:
-        cosine = consistency_loss(model, out.latents[:, 1:], later)
-        parts["consistency"] = (cosine * batch["consistency_mask"]).mean(1)
+        mask = batch["consistency_mask"]
+        apart = consistency_loss(model, out.latents[:, 1:], later, mask=mask, config=config)
+        parts["consistency"] = apart.mean(1)
     weighed = sum(getattr(config, f"{name}_weight") * parts[name] for name in PARTS)
     total = (batch["is_weight"] * weighed).mean()
     root_value = model.value_support.expectation(out.value_logits[:, 0].detach())

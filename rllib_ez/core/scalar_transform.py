@@ -80,10 +80,11 @@ class Support:
         """Undoes `two_hot`: the mean of the bins under softmax(logits), in reward units.
 
         Args:
-            logits: [..., S] f32.
+            logits: [..., S], f32 or bf16.
 
         Returns:
             [...] f32, reward units.
         """
         probs = torch.softmax(logits.float(), dim=-1)
-        return unscale(probs @ self.bins(probs))
+        with torch.autocast(logits.device.type, enabled=False):  # 8 bits are not enough for a mean
+            return unscale(probs @ self.bins(probs))

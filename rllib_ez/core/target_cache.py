@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from rllib_ez.core.types import FreshTargets, PositionBatch
+from rllib_ez.core.types import Array, FreshTargets, PositionBatch
 
 
 class Positions(Protocol):
@@ -23,7 +23,7 @@ class Positions(Protocol):
         """The slots [M, L] of the frames in each observation, of slots [M] i64."""
         ...
 
-    def gather(self, slots: np.ndarray) -> np.ndarray:
+    def gather(self, slots: np.ndarray) -> Array:
         """The frames [..., *frame] of slots [...], copied."""
         ...
 

@@ -9,7 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 import numpy as np
+import torch
 from torch import Tensor
+
+Array = np.ndarray | Tensor  # an array in the host's memory, or a tensor in a device's
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,20 +134,22 @@ class SampledWindows:
     is_weight: np.ndarray  # [B] f32, importance weights, max 1
     slots: np.ndarray  # [B, K+1] i64, the slot of each unrolled position
     is_real: np.ndarray  # [B, K+1] bool, the position has an observation
-    frames: np.ndarray  # [B, L+K, *frame]; observation k is frames[:, k:k+L]
+    frames: Array  # [B, L+K, *frame]; observation k is frames[:, k:k+L]
 
 
 @dataclass(frozen=True, slots=True)
 class PositionBatch:
     """M positions to search anew. Observations overlap, so each frame travels once."""
 
-    frames: np.ndarray  # [F, *frame]
+    frames: Array  # [F, *frame]
     stack: np.ndarray  # [M, L] i64, the frames that each observation is made of, oldest first
     position: np.ndarray  # [M] i64, a number that no other position of the run has
 
-    def observations(self) -> np.ndarray:
-        """[M, L, *frame]."""
-        return np.take(self.frames, self.stack, axis=0)
+    def observations(self) -> Array:
+        """[M, L, *frame], where the frames are."""
+        if isinstance(self.frames, np.ndarray):
+            return np.take(self.frames, self.stack, axis=0)
+        return self.frames[torch.from_numpy(self.stack).to(self.frames.device)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +165,7 @@ class FreshTargets:
 class TrainBatch:
     """Everything one gradient update needs. Arrays are C-contiguous and own their memory."""
 
-    frames: np.ndarray  # [B, L+K, *frame]; observation k is frames[:, k:k+L]
+    frames: Array  # [B, L+K, *frame]; observation k is frames[:, k:k+L]
     action: np.ndarray  # [B, K] i64, random past a terminal
     value_prefix: np.ndarray  # [B, K] f32, rewards summed since the last LSTM reset
     value: np.ndarray  # [B, K+1] f32, n-step returns
@@ -175,9 +180,10 @@ class TrainBatch:
 
     def rows(self, start: int, stop: int) -> TrainBatch:
         """Samples start .. stop as a batch of their own."""
+        parts = {field.name: getattr(self, field.name)[start:stop] for field in fields(self)}
         return TrainBatch(
             **{
-                f.name: np.ascontiguousarray(getattr(self, f.name)[start:stop])
-                for f in fields(self)
+                name: np.ascontiguousarray(part) if isinstance(part, np.ndarray) else part
+                for name, part in parts.items()
             }
         )

@@ -3,7 +3,7 @@
 from rllib_ez.envs.atari import ATARI_100K_GAMES, Atari100kVectorEnv
 from rllib_ez.envs.gym import GymVectorEnv
 from rllib_ez.envs.play import MAX_EVALUATION_ENVS, EpisodeResult, play_episodes
-from rllib_ez.envs.registry import EnvSpec, describe, make_env
+from rllib_ez.envs.registry import EnvSpec, atari_game, describe, make_env
 from rllib_ez.envs.toy import (
     DelayedCatch,
     DelayedChain,
@@ -26,6 +26,7 @@ __all__ = [
     "ToyWorld",
     "VectorEnv",
     "VectorStep",
+    "atari_game",
     "describe",
     "make_env",
     "play_episodes",

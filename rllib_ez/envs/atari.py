@@ -4,6 +4,9 @@ No sticky actions, each action held for 4 frames, the last 2 of them merged by m
 action set, 1-30 no-ops at the start, no FIRE pressed for the agent, at most 108,000 frames an
 episode; frames resized by area to a square. While training, a lost life ends the trajectory
 (the game plays on) and rewards are clipped to their sign. Frames are not stacked here.
+
+Evaluation alone may be asked for sticky actions (Machado et al. 2018): in every emulator frame
+ALE repeats the last action, with that probability, in place of the one it was given.
 """
 
 from __future__ import annotations
@@ -36,7 +39,8 @@ _NEVER = 2**31 - 1
 class Atari100kVectorEnv:
     """E emulators of one game, stepped by ALE's own threads. A `VectorEnv`.
 
-    An episode is a pure function of its seed (taken modulo 2**31) and the actions.
+    An episode is a pure function of its seed (taken modulo 2**31) and the actions, sticky or not:
+    ALE draws what sticks from the seed.
     """
 
     def __init__(
@@ -48,12 +52,14 @@ class Atari100kVectorEnv:
         frame_size: int = 96,
         gray: bool = False,
         max_episode_frames: int = MAX_EPISODE_FRAMES,
+        sticky_actions: float = 0.0,
         num_threads: int = 0,
     ) -> None:
         check_num_envs(num_envs)
         _check_at_least("frame_size", frame_size, 16)
         _check_at_least("max_episode_frames", max_episode_frames, FRAME_SKIP)
         _check_at_least("num_threads", num_threads, 0)
+        _check_sticky_actions(sticky_actions, training=training)
         self.game = rom_name(game)
         self._ale = AtariVectorEnv(
             self.game,
@@ -62,7 +68,7 @@ class Atari100kVectorEnv:
             # ALE merges stale frames into the last frame of an episode that it cuts off itself,
             # so the limit is kept here.
             max_num_frames_per_episode=_NEVER,
-            repeat_action_probability=0.0,
+            repeat_action_probability=sticky_actions,
             full_action_space=False,
             img_height=frame_size,
             img_width=frame_size,
@@ -180,6 +186,16 @@ def _letters(name: str) -> str:
 
 def _another_seed(seeds: np.ndarray) -> np.ndarray:
     return (seeds * 1103515245 + 12345) % _SEED_LIMIT
+
+
+def _check_sticky_actions(probability: float, *, training: bool) -> None:
+    if not 0.0 <= probability < 1.0:
+        raise SettingError(f"sticky_actions must be in [0, 1), got {probability!r}")
+    if training and probability:
+        raise SettingError(
+            f"sticky_actions must be 0 in training (the Atari-100k rules), got {probability!r}; "
+            "ez evaluate --sticky-actions plays with them"
+        )
 
 
 def _check_at_least(name: str, value: int, least: int) -> None:

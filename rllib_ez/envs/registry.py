@@ -29,7 +29,7 @@ EnvLike = str | Callable[..., "gymnasium.Env[Any, Any]"]
 
 gymnasium.register_envs(ale_py)
 
-_ATARI_SETTINGS = ("max_episode_frames", "num_threads")
+_ATARI_SETTINGS = ("max_episode_frames", "num_threads", "sticky_actions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +78,8 @@ def make_env(
         training: Atari: a lost life ends the trajectory.
         frame_size: Atari: pixels a side.
         gray: Atari: one channel in place of three.
-        env_config: keyword arguments of the environment; of Atari, `max_episode_frames` and
-            `num_threads`.
+        env_config: keyword arguments of the environment; of Atari, `max_episode_frames`,
+            `num_threads` and, unless it is for training, `sticky_actions`.
         render: makes environments that can draw themselves (Atari and factories: as they are).
 
     Raises:
@@ -87,7 +87,7 @@ def make_env(
         SettingError: `frame_size` or `gray` is set for an environment that is not Atari.
     """
     settings = dict(env_config or {})
-    game = _atari_game(env)
+    game = atari_game(env)
     if game is not None:
         _check_atari_settings(settings)
         return Atari100kVectorEnv(
@@ -118,7 +118,7 @@ def describe(
     An Atari game is made once for the same arguments: nothing can put another in its place.
     """
     key = (env, frame_size, gray, repr(sorted((env_config or {}).items())))
-    if _atari_game(env) is not None and key in _DESCRIBED:
+    if atari_game(env) is not None and key in _DESCRIBED:
         return _DESCRIBED[key]
     made = make_env(env, 1, training=True, frame_size=frame_size, gray=gray, env_config=env_config)
     made.close()
@@ -136,8 +136,8 @@ def describe(
     return spec
 
 
-def _atari_game(env: EnvLike) -> str | None:
-    """The ROM that `env` names, or None where it names no Atari game."""
+def atari_game(env: EnvLike) -> str | None:
+    """The ROM that `env` names, or None where it names no Atari game. Makes no environment."""
     if not isinstance(env, str):
         return None
     if is_game(env) or env.startswith("ALE/"):

@@ -19,11 +19,13 @@ from rllib_ez.envs import (
     MAX_EVALUATION_ENVS,
     EpisodeResult,
     VectorEnv,
+    atari_game,
     describe,
     make_env,
     play_episodes,
 )
 from rllib_ez.errors import EnvironmentSpecError, SettingError
+from rllib_ez.runs.protocol import protocol_of
 from rllib_ez.runs.threads import default_threads
 
 
@@ -61,6 +63,20 @@ def placed_in(card: AgentCard, env: str | None) -> AgentCard:
     return replace(card, env=env, env_config={}, **sizes)
 
 
+def with_sticky_actions(card: AgentCard, probability: float) -> AgentCard:
+    """The card with an Atari game whose frames repeat the last action now and then.
+
+    Raises:
+        SettingError: it is to play another environment.
+    """
+    if atari_game(card.env) is None:
+        raise SettingError(
+            f"sticky-actions must be left alone unless the environment is Atari, got "
+            f"{probability:g} for {card.env}"
+        )
+    return replace(card, env_config={**card.env_config, "sticky_actions": probability})
+
+
 def make_evaluation_env(card: AgentCard, num_envs: int, *, render: bool = False) -> VectorEnv:
     """The environments an agent was trained on, by the rules of evaluation.
 
@@ -94,7 +110,16 @@ class Evaluator:
     def __init__(self, card: AgentCard, num_episodes: int, *, seed: int | None = None) -> None:
         if num_episodes < 1:
             raise SettingError(f"episodes must be >= 1, got {num_episodes}")
-        self.seeds = evaluation_seeds(card.seed if seed is None else seed, num_episodes)
+        seed = card.seed if seed is None else seed
+        self.seeds = evaluation_seeds(seed, num_episodes)
+        self.protocol = protocol_of(
+            card.env,
+            card.env_config,
+            weights="checkpoint",
+            episodes=num_episodes,
+            num_simulations=card.search.num_simulations,
+            seed=seed,
+        )
         self._env = make_evaluation_env(card, min(num_episodes, MAX_EVALUATION_ENVS))
 
     def __enter__(self) -> Evaluator:

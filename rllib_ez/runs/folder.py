@@ -1,4 +1,4 @@
-"""A run's folder: config.yaml, progress.jsonl, curve.png, tensorboard/, episodes/,
+"""A run's folder: config.yaml, machine.json, progress.jsonl, curve.png, tensorboard/, episodes/,
 checkpoint_<env steps>/ (by `Plan.progress`)."""
 
 from __future__ import annotations

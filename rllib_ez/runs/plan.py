@@ -14,6 +14,7 @@ from rllib_ez.algorithm.config import (
     check_setting_names,
     known_settings,
 )
+from rllib_ez.algorithm.credits import exact, updates_for_steps
 from rllib_ez.algorithm.presets import Preset, load_preset, preset_for_env, preset_names
 from rllib_ez.algorithm.setting_types import checked_settings
 from rllib_ez.envs import describe
@@ -56,24 +57,42 @@ class Plan:
         """Updates made from an archive before the first env step."""
         return int(self.settings.get("num_offline_updates", 0))
 
+    @property
+    def final_updates(self) -> int:
+        """Updates made after the last env step, above those that env steps earned."""
+        return int(self.settings.get("num_final_updates", 0))
+
     def progress(self, *, env_steps: int, updates: int) -> int:
         """How far a run is, from 0 to `length`, in `unit`.
 
-        Updates from the archive come first, and so count before env steps do.
+        Updates from the archive come first, and so count before env steps do; the final ones
+        count after them.
         """
-        return env_steps + min(updates, self.offline_updates)
+        offline = min(updates, self.offline_updates)
+        return env_steps + offline + self.final_updates_made(env_steps=env_steps, updates=updates)
+
+    def final_updates_made(self, *, env_steps: int, updates: int) -> int:
+        """How many of a run's updates are beyond what its archive and its env steps earned."""
+        if not self.final_updates:
+            return 0
+        ratio, random = exact(self.settings["replay_ratio"]), self.settings["num_random_steps"]
+        earned = updates_for_steps(env_steps, ratio=ratio, num_random_steps=random)
+        return max(0, updates - self.offline_updates - earned)
 
     @property
     def length(self) -> int:
         """The `progress` of a finished run."""
-        return self.env_steps + self.offline_updates
+        return self.env_steps + self.offline_updates + self.final_updates
 
     @property
     def unit(self) -> str:
         """What `progress` counts."""
-        if not self.offline_updates:
-            return "env steps"
-        return "updates and env steps" if self.env_steps else "updates"
+        parts = {
+            "updates": self.offline_updates,
+            "env steps": self.env_steps,
+            "final updates": self.final_updates,
+        }
+        return " and ".join(name for name, number in parts.items() if number)
 
     def config(self, folder: Path | None = None) -> EfficientZeroConfig:
         """The same for RLlib, checked as far as can be without building anything.

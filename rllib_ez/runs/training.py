@@ -63,6 +63,7 @@ class Training:
         self._seconds_before = self.rows_before[-1]["seconds"] if self.rows_before else 0.0
         self._stages = StageSeconds.after(self.rows_before)
         self.returns: list[float] | None = None  # of the last evaluation
+        self.evaluations: dict[int, float] = {}  # all of them: mean return by progress
         for row in self.rows_before:
             if "evaluation" in row:
                 at = self.plan.progress(env_steps=row["env_steps"], updates=row["updates"])
@@ -76,7 +77,7 @@ class Training:
         self.evaluation_seconds = 0.0  # the same
         self.num_train_episodes = 0  # that ended, the same
         self._start = time.monotonic()
-        self.algo.pipeline.sampling.env_steps_limit = self.plan.env_steps
+        self.algo.pipeline.credits.env_steps_limit = self.plan.env_steps
         self._see({})
 
     @property
@@ -96,8 +97,10 @@ class Training:
 
     @property
     def is_done(self) -> bool:
-        """Whether all steps are in and all updates that they earned are made."""
-        return self.progress >= self.plan.length and self._is_paid
+        """Whether all steps are in and all updates are made, or cannot be."""
+        plan = self.plan
+        is_in = self.env_steps >= plan.env_steps and self.updates >= plan.offline_updates
+        return is_in and self._is_paid
 
     @property
     def seconds(self) -> float:
@@ -201,8 +204,9 @@ class Training:
     def _take_in(self, returns: list[float], *, at: int) -> None:
         self.returns, self.evaluated_at = returns, at
         span = f"{number(min(returns))} to {number(max(returns))}"
-        mean = number(sum(returns) / len(returns))
-        self.status.evaluation = f"{mean} ({span}) at {at:,}"
+        mean = sum(returns) / len(returns)
+        self.evaluations[at] = mean
+        self.status.evaluation = f"{number(mean)} ({span}) at {at:,}"
 
     def _clock(self) -> dict[str, Any]:
         return {

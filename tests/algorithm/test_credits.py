@@ -58,6 +58,20 @@ def test_offline_updates_are_due_before_any_step():
     assert credits(made=50, steps=100, replay_ratio=0.3, **run).due == 30
 
 
+@pytest.mark.parametrize(
+    ("steps", "limit", "earned"),
+    [(100, None, 50), (99, 100, 49), (100, 100, 70), (103, 100, 71), (0, 0, 20)],
+)
+def test_the_last_env_step_earns_the_final_updates(steps: int, limit: int | None, earned: int):
+    counted = credits(steps=steps, replay_ratio=0.5, num_final_updates=20)
+    assert replace(counted, env_steps_limit=limit).earned == earned
+
+
+def test_final_updates_ask_for_no_env_steps():
+    counted = replace(credits(steps=100, made=100, num_final_updates=20), env_steps_limit=100)
+    assert (counted.due, counted.due_with(0)) == (20, 0)
+
+
 # Each ratio as written, and the same as a fraction.
 RATIOS = [
     (0.1, 1, 10),

@@ -24,7 +24,7 @@ def offline(config, archive, **settings):
 
 def test_updates_are_made_without_any_env_step(small_config, archive):
     algorithm = offline(small_config, archive)
-    algorithm.pipeline.sampling.env_steps_limit = 0
+    algorithm.pipeline.credits.env_steps_limit = 0
     for _ in range(5):
         algorithm.train()
     pipeline = algorithm.pipeline

@@ -1,4 +1,4 @@
-"""Each idea can be turned off by one setting, and what is left trains from pixels."""
+"""Each idea can be turned off, or exchanged, by one setting, and what is left trains from pixels."""
 
 import math
 
@@ -8,21 +8,22 @@ from rllib_ez.algorithm.presets import load_preset
 
 pytestmark = pytest.mark.ray
 
-OVERLAYS = ["muzero", "no_consistency", "no_value_prefix", "no_off_policy_correction"]
-OFF = {
+CHANGES = {
     "muzero": {"lstm_horizon": 1, "consistency_weight": 0, "off_policy_correction": False},
     "no_consistency": {"consistency_weight": 0},
     "no_value_prefix": {"lstm_horizon": 1},
     "no_off_policy_correction": {"off_policy_correction": False},
+    "no_reanalyse": {"reanalyse_fraction": 0.0},
+    "infonce": {"consistency_loss": "infonce"},
 }
 
 
-@pytest.mark.parametrize("name", OVERLAYS)
-def test_an_overlay_turns_off_what_it_says_and_nothing_else(name):
-    assert load_preset(name).settings == OFF[name]
+@pytest.mark.parametrize("name", CHANGES)
+def test_an_overlay_changes_what_it_says_and_nothing_else(name):
+    assert load_preset(name).settings == CHANGES[name]
 
 
-@pytest.mark.parametrize("name", OVERLAYS)
+@pytest.mark.parametrize("name", CHANGES)
 def test_every_overlay_trains_from_pixels(ray_session, name):
     from rllib_ez.algorithm.config import EfficientZeroConfig
 
@@ -43,5 +44,5 @@ def test_every_overlay_trains_from_pixels(ray_session, name):
     learner = result["learners"]["default_policy"]
     algorithm.stop()
     assert math.isfinite(learner["total_loss"])
-    if "consistency_weight" in OFF[name]:
+    if "consistency_weight" in CHANGES[name]:
         assert learner["consistency_loss"] == 0

@@ -128,7 +128,7 @@ def test_runners_take_turns():
 
 def test_the_limit_is_never_passed_by_more_than_one_request():
     sampling, wires, credits = sampling_of(3, lead=10**6, wires=Wires(sampleable=100))
-    sampling.env_steps_limit = 5 * STEPS - 1
+    credits.env_steps_limit = 5 * STEPS - 1
     for _ in range(10):
         sampling.start(published())
         answer_all(wires, add=True)

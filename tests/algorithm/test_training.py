@@ -2,7 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 
+from rllib_ez.algorithm import actors
+from rllib_ez.errors import SettingError
 from tests.algorithm.kills import assert_exact, call, replay_of, train_until
 
 pytestmark = pytest.mark.ray
@@ -110,7 +113,7 @@ def test_a_remote_learner_learns_what_a_local_one_learns(build):
 def trained_on_the_same(build, num_learners):
     """Weights after 40 updates on 160 random steps."""
     algorithm = build(num_learners=num_learners, num_random_steps=160, prefetch_batches=0)
-    algorithm.pipeline.sampling.env_steps_limit = 160
+    algorithm.pipeline.credits.env_steps_limit = 160
     train_until(algorithm, lambda: algorithm.pipeline.num_env_steps >= 160)
     algorithm.finish_updates()
     assert algorithm.pipeline.num_updates == 40
@@ -150,3 +153,25 @@ def test_a_replay_that_cannot_fit_is_refused_with_the_numbers(build):
 
     with pytest.raises(MemoryBudgetError, match=r"replay needs .* when full, but only"):
         build(replay_capacity=10**13, replay_bytes=10**15)
+
+
+def test_frames_gathered_on_a_device_change_no_bit(build, monkeypatch):
+    """The device is the CPU here: what differs is the way that frames take."""
+    first = actions_and_losses(build(), 5)
+    monkeypatch.setattr(actors, "frames_device", lambda config, num_bytes: torch.device("cpu"))
+    assert actions_and_losses(build(), 5) == first
+
+
+def test_a_learner_on_a_thread_keeps_the_ratio_and_learns(build):
+    algorithm = build(learner_thread=True, replay_ratio=0.3)
+    losses = actions_and_losses(algorithm, 8)[1]
+    algorithm.finish_updates()
+    assert_exact(algorithm)
+    assert algorithm.pipeline.num_updates == algorithm.pipeline.num_env_steps * 3 // 10
+    assert losses[-1]["total_loss"] < losses[3]["total_loss"]
+
+
+def test_a_learner_on_a_thread_is_refused_beside_learners_elsewhere(small_config):
+    small_config.learner_thread, small_config.num_learners = True, 1
+    with pytest.raises(SettingError, match="learner_thread must be off .* num_learners 1"):
+        small_config.validate()

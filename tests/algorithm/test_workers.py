@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 
 import pytest
@@ -29,14 +30,14 @@ class Echo:
         return (seconds,)
 
 
-@pytest.fixture(params=["here", "actor"])
+@pytest.fixture(params=["here", "thread", "actor"])
 def echo(request, ray_session):
     import ray
 
-    from rllib_ez.algorithm.workers import LocalWorker, RemoteWorker
+    from rllib_ez.algorithm.workers import LocalWorker, RemoteWorker, ThreadWorker
 
-    if request.param == "here":
-        return LocalWorker(Echo())
+    if request.param != "actor":
+        return {"here": LocalWorker, "thread": ThreadWorker}[request.param](Echo())
     return RemoteWorker(ray.remote(num_cpus=0, max_restarts=0)(Echo).remote())
 
 
@@ -139,3 +140,47 @@ def test_an_argument_that_died_with_its_owner_is_told_as_a_lost_object(ray_sessi
     while not lost and time.monotonic() - began < 30:
         calls.take_one(timeout=1)
     assert lost[0].is_object
+
+
+def test_calls_of_a_thread_are_over_in_their_order_and_beside_the_caller(calls):
+    from rllib_ez.algorithm.workers import ThreadWorker
+
+    began, order = [], []
+    worker = ThreadWorker(Echo(), begin=lambda: began.append(threading.get_ident()))
+    start = time.perf_counter()
+    for seconds in (0.2, 0.0):
+        calls.start(worker.call("sleep", seconds), order.append, lost=unexpected)
+    assert time.perf_counter() - start < 0.1
+    assert not calls.take_one(timeout=0)
+    while len(calls):
+        calls.take_one(timeout=1)
+    assert order == [0.2, 0.0]
+    assert began != [threading.get_ident()]
+
+
+@pytest.mark.parametrize("slow", ["thread", "actor"])
+def test_of_threads_and_actors_whoever_is_ready_is_heard_first(ray_session, calls, slow):
+    import ray
+
+    from rllib_ez.algorithm.workers import RemoteWorker, ThreadWorker
+
+    workers = {"thread": ThreadWorker(Echo())}
+    workers["actor"] = RemoteWorker(ray.remote(num_cpus=0)(Echo).remote())
+    ray.get(workers["actor"].target.pid.remote())  # it is up
+    heard = []
+    for name, worker in workers.items():
+        call = worker.call("sleep", 1.5 if name == slow else 0.1)
+        calls.start(call, lambda seconds, name=name: heard.append(name), lost=unexpected)
+    while len(calls):
+        calls.take_one(timeout=0.5)
+    assert heard[1] == slow
+
+
+def test_what_a_thread_is_at_is_waited_for_before_it_is_forgotten(calls):
+    from rllib_ez.algorithm.workers import ThreadWorker
+
+    call = ThreadWorker(Echo()).call("sleep", 0.3)
+    calls.start(call, unexpected, lost=unexpected)
+    calls.forget()
+    assert call.small.future.done()
+    assert len(calls) == 0

@@ -10,6 +10,10 @@ import pytest
 from PIL import Image
 
 from cli.remote import RemoteAgent
+from rllib_ez.core.agent_card import AgentCard, write_agent
+from rllib_ez.core.agent_folder import FOLDER
+from rllib_ez.core.config import ModelConfig, SearchConfig
+from rllib_ez.core.networks import EfficientZeroModel
 from rllib_ez.errors import EfficientZeroError, SettingError
 from tests.serve.test_remote_evaluation import served, written_agent
 
@@ -38,6 +42,50 @@ def test_the_same_call_gives_the_same_returns(checkpoint: Path):
 def test_another_seed_gives_other_episodes(checkpoint: Path):
     first = evaluated(checkpoint, "--episodes", "8")
     assert evaluated(checkpoint, "--episodes", "8", "--seed", "1")["returns"] != first["returns"]
+
+
+def test_how_it_was_measured_is_told_to_people_and_programs(checkpoint: Path):
+    sentence = (
+        "A score is the mean raw return of 2 whole episodes played by the weights of a "
+        "checkpoint: the greedy action of a search of 2 simulations, no noise, episodes drawn "
+        "from seed 7."
+    )
+    protocol = evaluated(checkpoint, "--episodes", "2", "--seed", "7")["protocol"]
+    assert (protocol["sentence"], protocol["atari"]) == (sentence, None)
+    told = ez("evaluate", str(checkpoint), "--episodes", "2", "--seed", "7").stdout
+    assert sentence in told
+
+
+def test_twenty_episodes_are_played_unless_told(checkpoint: Path):
+    assert evaluated(checkpoint)["episodes"] == 20
+
+
+def test_sticky_actions_are_refused_where_nothing_can_stick(checkpoint: Path):
+    result = ez("evaluate", str(checkpoint), "--sticky-actions", "0.25")
+    assert result.exit_code == 2
+    assert "sticky-actions must be left alone unless the environment is Atari" in result.stderr
+
+
+def test_a_game_is_evaluated_with_sticky_actions(tmp_path: Path):
+    model = ModelConfig(
+        network="pixel", frame_shape=(32, 32, 3), frame_stack=1, num_actions=4, hidden_size=8,
+        lstm_size=4, projection_size=8, prediction_hidden_size=4, latent_channels=4,
+        downsampling=8, head_channels=2, head_hidden_size=4,
+    )  # fmt: skip
+    card = AgentCard(
+        env="breakout", env_config={"max_episode_frames": 400}, frame_size=32, grayscale=False,
+        frame_dtype="uint8", model=model, search=SearchConfig(num_simulations=1), seed=0,
+        num_env_steps=100, num_updates=10, written_by="test",
+    )  # fmt: skip
+    checkpoint = tmp_path / "checkpoint"
+    write_agent(checkpoint / FOLDER, card, EfficientZeroModel(model).inference_state_dict())
+    args = ["--episodes", "2"]
+    sticky = evaluated(checkpoint, *args, "--sticky-actions", "0.25")
+    assert sticky["protocol"]["atari"] == {
+        "max_noops": 30, "max_episode_frames": 400, "sticky_actions": 0.25,
+    }  # fmt: skip
+    assert "sticky actions (0.25), 1-30 no-ops" in sticky["protocol"]["sentence"]
+    assert evaluated(checkpoint, *args)["protocol"]["atari"]["sticky_actions"] == 0.0
 
 
 def test_the_number_of_simulations_can_be_changed(checkpoint: Path):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,16 @@ def test_once_there_are_env_steps_offline_updates_stay_as_they_are(offline_run: 
     resumed(offline_run, {}, {"env_steps": 100})
     with pytest.raises(SettingError, match="got 80: give --env-steps"):
         resumed(offline_run, {}, {"num_offline_updates": 80})
+
+
+def test_a_run_that_made_final_updates_gets_no_more_env_steps(offline_run: Path):
+    plan = Plan.read(offline_run)  # its checkpoint: 100 env steps, 10 updates
+    changed = {"num_offline_updates": 0, "num_random_steps": 0, "replay_ratio": 0.05}
+    settings = plan.settings | changed | {"num_final_updates": 20}
+    replace(plan, env_steps=100, settings=settings).write(offline_run)
+    with pytest.raises(SettingError, match=r"env_steps must stay .* \(5 are\), got 200"):
+        resumed(offline_run, {}, {"env_steps": 200})
+    assert Plan.read(offline_run).env_steps == 100
 
 
 def test_a_resumed_run_may_keep_more_checkpoints_and_go_elsewhere(offline_run: Path):

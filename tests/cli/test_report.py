@@ -15,10 +15,20 @@ from typer.testing import CliRunner, Result
 from cli.report import report, report_folder
 from cli.report_tables import games_table, show_report, telling_columns
 from tests.cli.conftest import ROOT
-from tests.tuning.sweeps import write_finished, write_killed, write_order, write_search
+from tests.tuning.sweeps import (
+    row,
+    rows,
+    write_attempt,
+    write_checkpoint,
+    write_finished,
+    write_killed,
+    write_order,
+    write_search,
+)
 from tuning.reading import read_sweep
 from tuning.report.model import Report
 from tuning.report.scores import build_report
+from tuning.specs import TrialSpec
 from tuning.suites import load_suite
 
 FILES = {
@@ -96,6 +106,27 @@ def test_the_tables_tell_scores_samples_comparisons_times_and_notes(tmp_path: Pa
     assert "a b 0.500 [0.50, 0.50] 0 of 1" in text
     assert "a 0:03 0:05 0:02 0:13 2.60" in text
     assert "- failed: Acrobot-v1 seed 0 (at 30 of 100): RuntimeError: no luck" in text
+
+
+def made_by(commit: str) -> list[dict[str, Any]]:
+    machine = {"processor": "Xeon", "cpus": 8, "gpu": "H200", "torch": "2.9", "commit": commit}
+    return [machine | {"resumed_at": 0, "config_hash": "0123456789ab"}]
+
+
+def test_the_foot_and_the_best_checkpoints_stand_below_the_scores(tmp_path: Path):
+    sweep = write_order(tmp_path / "a", games=["CartPole-v1"])
+    for seed in (0, 1):
+        spec = TrialSpec(game="CartPole-v1", seed=seed)
+        best = row(spec, 50, evaluation_return=300.0, evaluated_at=50)
+        reported = [best, *rows(spec, since=50)]
+        trial = write_attempt(sweep, spec, reported)
+        write_checkpoint(trial, 1, reported, machines=made_by("abc1234"))
+    text = " ".join(ez_report(str(sweep)).stdout.split())
+    assert "CartPole-v1 seeds 0, 1 0:13 0123456789ab abc1234 1" in text
+    assert "machine 1: Xeon, 8 cores, H200; torch 2.9" in text
+    assert "Best checkpoint: each run's highest of 2 evaluations, so biased upwards" in text
+    assert "CartPole-v1 22.6 475.0 300.0 300.0 300.0 0.0 0.613" in text
+    assert "a, best checkpoint 0.613 0.613" in text
 
 
 @pytest.mark.parametrize("width", [80, 100, 120, 160])

@@ -15,6 +15,9 @@ from typing import Any
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
+from rllib_ez.runs.plan import Plan
+from rllib_ez.runs.provenance import config_hash
+
 from .conftest import ROOT, TINY, ez_background, ez_process, trained, wait_for_rows
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -71,6 +74,25 @@ def test_the_summary_says_how_it_went(run: tuple[Path, dict[str, Any]]):
     assert summary["return_mean"] == pytest.approx(sum(summary["returns"]) / 2)
 
 
+def test_the_best_checkpoint_stands_beside_the_final_weights(run: tuple[Path, dict[str, Any]]):
+    out, summary = run
+    means = {
+        row["env_steps"]: row["evaluation"]["return_mean"]
+        for row in rows_of(out)
+        if "evaluation" in row
+    }
+    best = summary["best_checkpoint"]
+    assert best == {"return_mean": max(means.values()), "at": best["at"], "num_evaluations": 2}
+    assert means[best["at"]] == best["return_mean"]
+    assert (summary["evaluated_at"], summary["protocol"]["weights"]) == (200, "final")
+
+
+def test_the_folder_says_on_what_it_was_made(run: tuple[Path, dict[str, Any]]):
+    (machine,) = json.loads((run[0] / "machine.json").read_text())
+    assert machine["config_hash"] == config_hash(Plan.read(run[0]))
+    assert (machine["resumed_at"], machine["cpus"]) == (0, os.cpu_count())
+
+
 def test_evaluations_come_at_their_marks(run: tuple[Path, dict[str, Any]]):
     evaluated = [row["env_steps"] for row in rows_of(run[0]) if "evaluation" in row]
     assert evaluated == [120, 200]
@@ -109,6 +131,8 @@ def test_stopped_and_resumed_equals_not_stopped(run: tuple[Path, dict[str, Any]]
     trained(*CARTPOLE, "--env-steps", "120", *every, "--out", str(out))
     trained("train", "--resume", str(out), "--env-steps", "200")
     assert rows_of(out) == rows_of(run[0])
+    machines = json.loads((out / "machine.json").read_text())
+    assert [one["resumed_at"] for one in machines] == [0, 120]
 
 
 def test_going_on_from_an_older_checkpoint_sets_newer_ones_aside(
@@ -187,6 +211,27 @@ def test_a_signal_to_all_saves_a_checkpoint_and_says_how_to_go_on(
     (saved,) = out.glob("checkpoint_*")
     assert int(saved.name.removeprefix("checkpoint_")) >= newest
     assert (saved / "agent" / "card.json").is_file()
+
+
+def test_a_run_out_of_time_saves_a_checkpoint_and_goes_on_when_told(tmp_path: Path):
+    out = tmp_path / "run"
+    steps = ["--env-steps", "1000000", "--checkpoint-every", "0", "--out", str(out)]
+    done = ez_process(*CARTPOLE, *steps, "--max-seconds", "15")
+    assert done.returncode == 0, done.stderr
+    assert f"ez train --resume {out}" in done.stderr
+    (saved,) = out.glob("checkpoint_*")
+    done = ez_process("train", "--resume", str(out), "--max-seconds", "15")
+    assert done.returncode == 0, done.stderr
+    assert max(out.glob("checkpoint_*")) > saved
+
+
+@pytest.mark.parametrize("seconds", ["0", "-3", "nan"])
+def test_time_that_is_none_is_refused(tmp_path: Path, seconds: str):
+    out = tmp_path / "run"
+    done = ez_process(*CARTPOLE, "--out", str(out), "--max-seconds", seconds)
+    assert done.returncode == 2
+    assert "max_seconds must be > 0" in done.stderr
+    assert not out.exists()
 
 
 def test_a_full_disk_leaves_the_old_checkpoint(tmp_path: Path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -73,6 +74,8 @@ def test_a_trial_is_repeated_alone_to_the_bit(sweep: Path, tmp_path: Path):
     again = trained("train", "--from-trial", trial, "--out", str(tmp_path / "run"))
     assert again["returns"] == run.rows[-1]["evaluation_returns"]
     assert (again["seed"], again["env_steps"]) == (1, run.rows[-1]["env_steps"])
+    (alone,) = json.loads((tmp_path / "run" / "machine.json").read_text())
+    assert [one["config_hash"] for one in run.machines] == [alone["config_hash"]]
 
 
 @pytest.mark.slow

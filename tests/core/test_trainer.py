@@ -8,10 +8,12 @@ from torch import nn
 from rllib_ez.core.config import OptimizerConfig
 from rllib_ez.core.losses import PARTS
 from rllib_ez.core.trainer import (
-    apply_gradients,
+    Optimizer,
+    Step,
+    finished,
     learning_rate_at,
     make_optimizer,
-    step_result,
+    step_results,
     to_tensors,
 )
 from rllib_ez.core.types import TrainBatch
@@ -42,9 +44,9 @@ def test_learning_rate_without_a_schedule_is_constant(update: int):
 
 def weights_after(loss_of, config: OptimizerConfig, *, updates: int = 1) -> torch.Tensor:
     parameter = nn.Parameter(torch.tensor([3.0, -4.0]))
-    optimizer = make_optimizer([parameter], config)
+    optimizer = Optimizer(make_optimizer([parameter], config), config)
     for update in range(updates):
-        apply_gradients(loss_of(parameter), optimizer, update=update, config=config)
+        optimizer.step(loss_of(parameter), update=update)
     return parameter.detach()
 
 
@@ -63,9 +65,9 @@ def test_gradients_are_clipped_by_their_global_norm():
 def test_the_norm_reported_is_the_one_before_clipping():
     parameter = nn.Parameter(torch.tensor([3.0, -4.0]))
     config = plain_sgd(max_grad_norm=1.0)
-    optimizer = make_optimizer([parameter], config)
-    norm, rate = apply_gradients(parameter.square().sum(), optimizer, update=0, config=config)
-    assert (norm, rate) == (10.0, 1.0)
+    optimizer = Optimizer(make_optimizer([parameter], config), config)
+    norm, rate = optimizer.step(parameter.square().sum(), update=0)
+    assert (norm.item(), rate) == (10.0, 1.0)
 
 
 def test_gradients_do_not_pile_up_over_updates():
@@ -88,26 +90,19 @@ def test_weight_decay_pulls_every_parameter():
         assert (after.abs() < torch.tensor([3.0, 4.0])).all()
 
 
+@pytest.mark.parametrize("name", ["sgd", "adam"])
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_a_loss_that_is_not_finite_is_refused_and_changes_nothing(bad: float):
+def test_a_gradient_that_is_not_finite_changes_nothing(bad: float, name: str):
+    """Not even by momentum or decay, which the first update has begun."""
     parameter = nn.Parameter(torch.tensor([3.0, -4.0]))
-    config = OptimizerConfig()
-    optimizer = make_optimizer([parameter], config)
-    with pytest.raises(FloatingPointError, match="loss must be finite, got .* at update 7"):
-        apply_gradients(parameter.sum() * bad, optimizer, update=7, config=config)
-    assert parameter.tolist() == [3.0, -4.0]
-    assert not optimizer.state
-
-
-def test_a_gradient_that_is_not_finite_is_refused_and_changes_nothing():
-    """sqrt has an infinite slope at 0, where it is 0 itself."""
-    parameter = nn.Parameter(torch.tensor([0.0, 1.0]))
-    config = OptimizerConfig()
-    optimizer = make_optimizer([parameter], config)
-    with pytest.raises(FloatingPointError, match="gradient must be finite, got .* at update 3"):
-        apply_gradients(parameter.sqrt().sum(), optimizer, update=3, config=config)
-    assert parameter.tolist() == [0.0, 1.0]
-    assert not optimizer.state
+    config = OptimizerConfig(optimizer_name=name)
+    optimizer = Optimizer(make_optimizer([parameter], config), config)
+    optimizer.step(parameter.sum(), update=0)
+    before = parameter.tolist()
+    optimizer.step(parameter.sum() * bad, update=1)
+    assert parameter.tolist() == before
+    optimizer.step(parameter.sum(), update=2)
+    assert parameter.tolist() != before
 
 
 def small_batch() -> TrainBatch:
@@ -128,13 +123,35 @@ def small_batch() -> TrainBatch:
     )
 
 
-def test_priorities_are_the_error_of_the_root_value():
+def step_of(*, total: float = 5.0, norm: float = 2.0, update: int = 7) -> Step:
     out = {name: torch.tensor([1.0, 3.0]) for name in PARTS}
-    out |= {"total": torch.tensor(5.0), "root_value": torch.tensor([1.5, 0.0])}
-    result = step_result(out, small_batch(), grad_norm=2.0, learning_rate=0.1)
+    out |= {"total": torch.tensor(total), "root_value": torch.tensor([1.5, 0.0])}
+    return finished(out, small_batch(), update=update, norm=torch.tensor(norm), learning_rate=0.1)
+
+
+def test_priorities_are_the_error_of_the_root_value():
+    (result,) = step_results([step_of()])
     assert result.priority.tolist() == [0.5, 2.0]
     assert (result.slot.tolist(), result.generation.tolist()) == ([4, 5], [1, 2])
     assert result.losses == {"total": 5.0, **dict.fromkeys(PARTS, 2.0)}
+
+
+def test_several_steps_are_read_in_order():
+    first, second = step_results([step_of(total=1.0, norm=3.0), step_of(total=4.0)])
+    assert (first.losses["total"], first.grad_norm) == (1.0, 3.0)
+    assert (second.losses["total"], second.grad_norm) == (4.0, 2.0)
+    assert second.priority.tolist() == [0.5, 2.0]
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_is_told_with_its_update(bad: float):
+    with pytest.raises(FloatingPointError, match="loss must be finite, got .* at update 8"):
+        step_results([step_of(), step_of(total=bad, update=8)])
+
+
+def test_a_gradient_that_is_not_finite_is_told_with_its_update():
+    with pytest.raises(FloatingPointError, match="norm must be finite, got inf at update 7"):
+        step_results([step_of(norm=float("inf"))])
 
 
 def test_tensors_hold_all_that_the_losses_read():

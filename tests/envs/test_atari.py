@@ -15,11 +15,11 @@ SEED_OF_30_NOOPS = 45
 class SlowAtari:
     """One emulator by the same rules, written out: the slow twin."""
 
-    def __init__(self, game: str, *, seed: int, noops: int) -> None:
+    def __init__(self, game: str, *, seed: int, noops: int, sticky: float = 0.0) -> None:
         ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
         self.ale = ale_py.ALEInterface()
         self.ale.setInt("random_seed", seed)
-        self.ale.setFloat("repeat_action_probability", 0.0)
+        self.ale.setFloat("repeat_action_probability", sticky)
         self.ale.loadROM(ale_py.roms.get_rom_path(game))
         self.ale.reset_game()
         for _ in range(noops):
@@ -72,6 +72,19 @@ def test_frames_and_scores_follow_the_rules_written_out(game: str):
         assert step.score[0] == score
 
 
+def test_sticky_actions_repeat_by_the_emulators_own_draws():
+    env = started("breakout", training=False, sticky_actions=0.25)
+    sticky = SlowAtari("breakout", seed=SEED_OF_12_NOOPS, noops=12, sticky=0.25)
+    free = SlowAtari("breakout", seed=SEED_OF_12_NOOPS, noops=12)
+    differs = False
+    for action in np.random.default_rng(0).integers(0, 4, 80).tolist():
+        step, (frame, score) = env.step(np.array([action])), sticky.step(action)
+        np.testing.assert_allclose(step.frames[0], frame, atol=0.51)
+        assert step.score[0] == score
+        differs |= bool((free.step(action)[0] != frame).any())
+    assert differs
+
+
 def test_every_step_is_four_frames_long():
     env = started("pong")
     before = env._ale.step(np.array([0]))[4]["frame_number"][0]
@@ -100,9 +113,11 @@ def frames_after_reset(env: Atari100kVectorEnv) -> int:
     return int(env._ale.step(np.array([0]))[4]["episode_frame_number"][0]) - 4
 
 
-def episode(num_envs: int, index: int, seed: int, *, game: str = "breakout") -> list[tuple]:
+def episode(
+    num_envs: int, index: int, seed: int, *, game: str = "breakout", sticky: float = 0.0
+) -> list[tuple]:
     """120 steps of one emulator among others that play at random, restarted midway."""
-    env = started(game, num_envs, seed=100 + num_envs, training=False)
+    env = started(game, num_envs, seed=100 + num_envs, training=False, sticky_actions=sticky)
     others = np.random.default_rng(num_envs)
     for _ in range(5 * num_envs):
         env.step(others.integers(0, 4, num_envs))
@@ -120,6 +135,12 @@ def test_an_episode_is_a_function_of_its_seed_and_actions(game: str):
     alone = episode(1, 0, 5, game=game)
     assert alone == episode(3, 1, 5, game=game)
     assert alone != episode(1, 0, 6, game=game)
+
+
+def test_an_episode_with_sticky_actions_is_a_function_of_its_seed_and_actions():
+    alone = episode(1, 0, 5, sticky=0.25)
+    assert alone == episode(3, 1, 5, sticky=0.25)
+    assert alone != episode(1, 0, 5)
 
 
 def test_a_seed_of_zero_is_a_seed():
@@ -262,6 +283,15 @@ def test_an_unknown_game_is_refused_with_the_nearest(name: str):
 def test_settings_out_of_range_are_refused(setting: dict):
     with pytest.raises(SettingError, match=f"{next(iter(setting))} must be >= "):
         Atari100kVectorEnv("pong", 1, training=True, **setting)
+
+
+@pytest.mark.parametrize(
+    ("probability", "training"), [(-0.1, False), (1.0, False), (float("nan"), False), (0.25, True)]
+)
+def test_sticky_actions_are_below_one_and_for_evaluation_alone(probability: float, training: bool):
+    rule = "be 0 in training" if training else r"be in \[0, 1\), got"
+    with pytest.raises(SettingError, match=f"sticky_actions must {rule}"):
+        Atari100kVectorEnv("pong", 1, training=training, sticky_actions=probability)
 
 
 def test_the_26_games_are_those_of_the_published_tables():

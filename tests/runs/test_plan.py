@@ -94,12 +94,19 @@ def offline(env_steps: int) -> Plan:
     return plan_for("cartpole", options=options)
 
 
+def finished_off() -> Plan:
+    """Half an update a step after 10 random ones, then 20."""
+    settings = ["num_final_updates=20", "replay_ratio=0.5", "num_random_steps=10"]
+    return plan_for("cartpole", assignments=settings)
+
+
 @pytest.mark.parametrize(
     ("plan", "length", "unit"),
     [
         (plan_for("cartpole"), 15_000, "env steps"),
         (offline(0), 50, "updates"),
         (offline(200), 250, "updates and env steps"),
+        (finished_off(), 15_020, "env steps and final updates"),
     ],
 )
 def test_progress_counts_updates_from_the_archive_and_env_steps(plan: Plan, length: int, unit: str):
@@ -110,6 +117,16 @@ def test_updates_that_env_steps_earn_are_no_progress():
     plan = offline(200)
     assert plan.progress(env_steps=0, updates=30) == 30
     assert plan.progress(env_steps=80, updates=70) == 130
+
+
+@pytest.mark.parametrize(
+    ("env_steps", "updates", "progress"),
+    [(9, 0, 9), (101, 48, 101), (101, 50, 101), (101, 51, 102), (15_000, 7520, 15_020)],
+)
+def test_final_updates_count_once_those_of_the_env_steps_are_made(
+    env_steps: int, updates: int, progress: int
+):
+    assert finished_off().progress(env_steps=env_steps, updates=updates) == progress
 
 
 def test_an_archive_and_updates_may_be_given_in_either_way():

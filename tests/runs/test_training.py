@@ -50,16 +50,15 @@ class CountingAlgorithm:
         self.pipeline = SimpleNamespace(
             num_env_steps=0,
             num_updates=0,
-            credits=SimpleNamespace(due=0),
+            credits=SimpleNamespace(due=0, env_steps_limit=None),
             shards=SimpleNamespace(total=lambda name: 1),
-            sampling=SimpleNamespace(env_steps_limit=None),
             seconds=dict,
             quiesce=lambda: None,
         )
 
     def train(self) -> dict[str, Any]:
         pipeline = self.pipeline
-        steps = min(pipeline.num_env_steps + ROUND, pipeline.sampling.env_steps_limit)
+        steps = min(pipeline.num_env_steps + ROUND, pipeline.credits.env_steps_limit)
         pipeline.credits.due = int(steps == LENGTH > pipeline.num_env_steps)
         pipeline.num_env_steps = steps
         self.on_round()

@@ -111,13 +111,20 @@ def as_by_tune(row: Row, iteration: int) -> dict[str, Any]:
 
 
 def write_checkpoint(
-    trial: Path, number: int, rows: Sequence[Row], *, is_whole: bool = True
+    trial: Path,
+    number: int,
+    rows: Sequence[Row],
+    *,
+    is_whole: bool = True,
+    machines: Sequence[Mapping[str, Any]] = (),
 ) -> Path:
     """A checkpoint in a trial's folder; one that is not whole lacks the end of a file."""
     checkpoint = trial / f"checkpoint_{number:06d}"
     (checkpoint / "agent").mkdir(parents=True)
     (checkpoint / "agent" / "weights.pt").write_bytes(b"weights")
     (checkpoint / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    if machines:  # those of older versions have none
+        (checkpoint / "machine.json").write_text(json.dumps(list(machines)))
     files = {
         str(path.relative_to(checkpoint)): path.stat().st_size
         for path in checkpoint.rglob("*")

@@ -15,7 +15,7 @@ import pytest
 from tests.tuning import reports
 from tuning.report import inline, page
 from tuning.report.figures import draw_figures
-from tuning.report.model import Estimate, Report
+from tuning.report.model import BestScores, Estimate, Foot, Made, Report
 from tuning.report.page import write_page
 
 VOID = {"meta", "br", "img", "link", "input", "hr"}
@@ -197,6 +197,31 @@ def test_intervals_stand_beside_their_estimates(tmp_path: Path):
     text = text_of(two_sweeps(), tmp_path)
     assert "[0.550, 0.800]" in text
     assert text.count("1.943") == 4
+
+
+def test_the_best_checkpoints_table_is_titled_as_such(tmp_path: Path):
+    sweep = reports.sweep(reports.some(1), 2)
+    best = BestScores(title="highest of 7", games=sweep.games, aggregates=sweep.aggregates)
+    reader = Reader(text_of(reports.report(replace(sweep, best=best)), tmp_path))
+    without = Reader(text_of(reports.report(sweep), tmp_path))
+    assert reader.count("table") == without.count("table") + 1
+    text = text_of(reports.report(replace(sweep, best=best)), tmp_path)
+    assert ">highest of 7</span></caption>" in text
+    assert "atari, best checkpoint (biased upwards)" in text
+
+
+def test_the_foot_tells_what_made_the_runs(tmp_path: Path):
+    made = Made(
+        runs=[("Pong", 0), ("Pong", 1)],
+        seconds=(4.51, 200.0),
+        machines=(1,),
+        commits=("abc1234",),
+        config_hashes=("0123456789ab",),
+    )
+    foot = Foot(machines=["a Xeon, 8 cores, an H200"], lines=[made])
+    text = text_of(reports.report(reports.sweep(reports.some(1), 1, foot=foot)), tmp_path)
+    for told in ("Pong seeds 0, 1", "4.5 s to 3 min 20 s", "abc1234", "0123456789ab", "an H200"):
+        assert told in text
 
 
 def test_an_unknown_aggregate_is_a_dash(tmp_path: Path):

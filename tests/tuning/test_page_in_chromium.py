@@ -66,7 +66,7 @@ def test_a_click_on_a_head_sorts_by_its_column(path: Path, tmp_path: Path):
     text = text.replace("script-src '", "script-src 'unsafe-inline' '").replace("'sha256-", "'not-")
     clicked.write_text(text)
     dom = open_page(clicked).dom
-    table = dom[dom.index("Games: returns") :]
+    table = dom[dom.index("Games, final weights: returns") :]
     assert 'aria-sort="descending"' in table
     rows = [table.index(f'<th scope="row">{game}') for game in ("Assault", "Amidar", "Alien")]
     assert rows == sorted(rows)

@@ -9,7 +9,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from rllib_ez.errors import SettingError
-from tests.tuning.sweeps import write_finished, write_killed, write_order, write_search
+from tests.tuning.sweeps import (
+    CARTPOLE,
+    row,
+    rows,
+    write_attempt,
+    write_finished,
+    write_killed,
+    write_order,
+    write_search,
+)
 from tuning.reading import read_sweep
 from tuning.report.files import as_json, whole_folder, write_files
 from tuning.report.model import Report
@@ -85,6 +94,25 @@ def test_scores_are_those_of_runs_and_of_what_they_are_measured_by(written: Path
         ("random", "constant", "", 22.65),
         ("reward threshold of Gymnasium", "constant", "", 475.0),
     ]
+
+
+def test_best_checkpoints_are_lines_of_their_own_kind(tmp_path: Path):
+    write_order(tmp_path / "a", games=["CartPole-v1"], seeds=[0])
+    best = row(CARTPOLE, 50, evaluation_return=300.0, evaluated_at=50)
+    write_attempt(tmp_path / "a", CARTPOLE, [best, *rows(CARTPOLE, since=50)])
+    write_files(build_report([read_sweep(tmp_path / "a")]), tmp_path)
+    lines = table(tmp_path / "scores.csv")[:2]
+    assert [(line["kind"], line["score"]) for line in lines] == [
+        ("sweep", "200.0"),
+        ("best_checkpoint", "300.0"),
+    ]
+    kinds = [line["kind"] for line in table(tmp_path / "aggregates.csv")]
+    assert kinds == ["sweep"] * 4 + ["best_checkpoint"] * 4
+    (sweep,) = strict_json((tmp_path / "report.json").read_text())["sweeps"]
+    assert sweep["best_checkpoint"]["games"][0]["scores"] == {"0": 300.0}
+    assert sweep["runs"][0]["best_checkpoint"] == {
+        "return_mean": 300.0, "at": 50, "num_evaluations": 2,
+    }  # fmt: skip
 
 
 def test_published_scores_are_normalised_like_ours(tmp_path: Path):

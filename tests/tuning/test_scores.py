@@ -268,8 +268,9 @@ def test_the_sweep_says_how_it_was_made(tmp_path: Path):
     sweep = scores_of(two_seeds(tmp_path, presets=["control", "fast"]))
     assert (sweep.preset, sweep.env_steps) == ("control + fast", "100")
     assert sweep.protocol == (
-        "A run's score is the mean return of 5 episodes that its final weights play greedily "
-        "after 100 env steps of training."
+        "A score is the mean raw return of 5 whole episodes played by the final weights: the "
+        "greedy action of a search, no noise, episodes drawn from each run's own seed. Runs train "
+        "for 100 env steps."
     )
 
 

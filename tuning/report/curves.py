@@ -79,7 +79,7 @@ def training_points(run: Run) -> Points:
 
 def evaluation_points(run: Run) -> Points:
     """Every evaluation once, at the progress at which it was."""
-    return _points({row["evaluated_at"]: row["evaluation_return"] for row in run.rows}.items())
+    return _points(run.evaluations.items())
 
 
 def mean_line(lines: Sequence[Points]) -> Points:

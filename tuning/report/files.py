@@ -3,6 +3,7 @@
 rows.csv, rows.parquet   a line for every row of every run: see `tuning.rows`
 scores.csv               a line for every score: of a run, a published column, random, reference
 aggregates.csv           a line for every statistic of a sweep or a published column
+                         (in both, lines of kind best_checkpoint are beside the scores, and none)
 report.json              all but the rows, and the names of the files that belong to the report
 """
 
@@ -10,12 +11,12 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
@@ -25,6 +26,7 @@ from tuning.report.scores import over_training
 from tuning.rows import ROW_KEYS
 from tuning.storage import Folder
 
+_Of = TypeVar("_Of")
 JSON, FORMAT = "report.json", 1
 _TEXTS = {"game", "sample", "attempt"}
 _COUNTS = {
@@ -142,10 +144,11 @@ def _rows(report: Report) -> Iterator[dict[str, Any]]:
 
 def _scores(report: Report) -> Iterator[dict[str, Any]]:
     for sweep in report.sweeps:
-        source = {"source": sweep.name, "kind": "sweep", "sample": sweep.best_sample}
-        for game in sweep.games:
-            for seed, score in game.scores.items():
-                yield source | _score(game, score) | {"seed": seed}
+        source = {"source": sweep.name, "sample": sweep.best_sample}
+        for kind, games in _kinds(sweep, lambda one: one.games):
+            for game in games:
+                for seed, score in game.scores.items():
+                    yield source | _score(game, score) | {"seed": seed, "kind": kind}
     games = {game.game: game for sweep in report.sweeps for game in sweep.games}
     for game in games.values():
         constants = {"random": game.random, report.reference_name: game.reference}
@@ -156,6 +159,12 @@ def _scores(report: Report) -> Iterator[dict[str, Any]]:
             yield {"source": column, "kind": "published"} | _score(game, score)
 
 
+def _kinds(sweep: SweepScores, of: Callable[[Any], _Of]) -> list[tuple[str, _Of]]:
+    """Something of the table of final weights, and of that of best checkpoints if there is one."""
+    best = [] if sweep.best is None else [("best_checkpoint", of(sweep.best))]
+    return [("sweep", of(sweep)), *best]
+
+
 def _score(game: GameScores, score: float) -> dict[str, Any]:
     share = None
     if game.random is not None and game.reference is not None:
@@ -164,7 +173,11 @@ def _score(game: GameScores, score: float) -> dict[str, Any]:
 
 
 def _aggregates(report: Report) -> Iterator[dict[str, Any]]:
-    ours = [(sweep.name, "sweep", sweep.aggregates) for sweep in report.sweeps]
+    ours = [
+        (sweep.name, kind, found)
+        for sweep in report.sweeps
+        for kind, found in _kinds(sweep, lambda one: one.aggregates)
+    ]
     theirs = [(column, "published", found) for column, found in report.published.items()]
     for source, kind, estimates in [*ours, *theirs]:
         for name, estimate in estimates.items():
@@ -178,10 +191,13 @@ def _sweep_as_json(sweep: SweepScores) -> dict[str, Any]:
         "preset": sweep.preset,
         "env_steps": sweep.env_steps,
         "protocol": sweep.protocol,
+        "protocols": sweep.protocols,
         "best_sample": sweep.best_sample,
         "games": [asdict(game) for game in sweep.games],
         "samples": [asdict(sample) for sample in sweep.samples],
         "aggregates": {name: asdict(estimate) for name, estimate in sweep.aggregates.items()},
+        "best_checkpoint": None if sweep.best is None else asdict(sweep.best),
+        "foot": asdict(sweep.foot),
         "seconds": dict(sweep.seconds),
         "over_training": over_training(sweep.seconds),
         "notes": sweep.notes,
@@ -200,10 +216,13 @@ def _run_as_json(run: Run) -> dict[str, Any]:
         "finished": run.is_finished,
         "given_up": run.is_stopped,
         "score": run.score,
+        "best_checkpoint": None if run.best is None else asdict(run.best),
         "error": run.error,
         "progress": last.get("progress"),
         "length": last.get("length"),
         "seconds": last.get("seconds"),
+        "wall_seconds": run.wall_seconds,
+        "machines": run.machines,
     }
 
 

@@ -15,9 +15,10 @@ from matplotlib.figure import Figure
 
 from tuning.report.charts import chosen_column
 from tuning.report.curves import games_of
+from tuning.report.foot import runs_in_words
 from tuning.report.inline import inline
 from tuning.report.look import clipped
-from tuning.report.model import Estimate, Report, Run, SampleScores, SweepScores
+from tuning.report.model import Estimate, Made, Report, Run, SampleScores, SweepScores
 
 _HERE = Path(__file__).parent
 _AGGREGATES = {
@@ -150,6 +151,13 @@ def times(sweep: SweepScores) -> list[tuple[str, str]]:
     return rows
 
 
+def wall_clock(made: Made) -> str:
+    """Of one run, or of the fastest and the slowest of several."""
+    if made.seconds is None:
+        return "–"
+    return " to ".join(dict.fromkeys(map(duration, made.seconds)))
+
+
 def setting_names(samples: Sequence[SampleScores]) -> list[str]:
     """Of all settings that any of the samples chose."""
     return list(dict.fromkeys(name for sample in samples for name in sample.settings))
@@ -187,6 +195,7 @@ def _environment() -> Environment:
     )
     for show in (number, scaled, interval, duration, state, times, setting_names, setting, summary):
         environment.filters[show.__name__] = show
+    environment.filters |= {"wall_clock": wall_clock, "runs_in_words": runs_in_words}
     environment.filters["line"] = lambda text: clipped(text, 400)
     environment.globals["published_columns"] = published_columns
     return environment

@@ -1,4 +1,7 @@
-"""What sweeps came to: scores a game, aggregates with intervals, samples, comparisons."""
+"""What sweeps came to: scores a game, aggregates with intervals, samples, comparisons.
+
+A score is that of a run's final weights. The best checkpoint has a table of its own beside it.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,17 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 
 import rllib_ez
 from tuning.reading import Sweep
+from tuning.report.foot import env_steps_of, foot_of, in_words, protocols_of, recipes_of
+from tuning.report.games import best_score, game_scores, normalised_scores, scores_by_game
 from tuning.report.model import (
+    BestScores,
     Comparison,
     Estimate,
-    GameScores,
     Report,
     Run,
     SampleScores,
@@ -30,7 +34,6 @@ from tuning.statistics import (
     median,
     probability_of_improvement,
 )
-from tuning.suites import Suite
 
 SECONDS = ("seconds", "setup_seconds", "training_seconds", "evaluation_seconds")
 # Of a mean a game no more can be told: the other statistics are over runs.
@@ -86,14 +89,16 @@ def _sweep_scores(
     samples = _samples(sweep)
     best = samples[0].sample if samples else ""
     shown = [run for run in sweep.runs if run.sample == best]
-    games = [_game_scores(sweep.suite, game, shown) for game in games_of(sweep)]
-    aggregates = _aggregates(_normalised_scores(sweep.suite, shown), bootstrap)
+    games = [game_scores(sweep.suite, game, shown) for game in games_of(sweep)]
+    aggregates = _aggregates(normalised_scores(sweep.suite, shown), bootstrap)
+    protocols = protocols_of(sweep, games_of(sweep), samples[0].settings if samples else {})
     return SweepScores(
         name=name,
         path=sweep.path,
         preset=recipes_of(sweep.order),
-        env_steps=_env_steps(sweep),
-        protocol=_protocol(sweep),
+        env_steps=env_steps_of(sweep.order),
+        protocol=in_words(protocols, sweep.order),
+        protocols=[{"games": names, **one.as_json()} for one, names in protocols.items()],
         games=games,
         samples=samples,
         aggregates=aggregates,
@@ -101,54 +106,31 @@ def _sweep_scores(
         best_sample=best,
         seconds=_seconds(run for run in shown if run.is_finished),
         notes=notes_on(sweep, games, aggregates, num_compared=num_compared),
+        best=_best_scores(sweep, shown, bootstrap),
+        foot=foot_of(shown),
+    )
+
+
+def _best_scores(sweep: Sweep, runs: Sequence[Run], bootstrap: _Bootstrap) -> BestScores | None:
+    """The second table; a title alone where every run was evaluated once."""
+    counts = sorted({run.best.num_evaluations for run in runs if run.best is not None})
+    if not counts:
+        return None
+    if counts == [1]:
+        title = "Best checkpoint: none, each run was evaluated once, by its final weights"
+        return BestScores(title=title, games=[], aggregates={})
+    many = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else f"{counts[0]}"
+    scores = normalised_scores(sweep.suite, runs, best_score)
+    return BestScores(
+        title=f"Best checkpoint: each run's highest of {many} evaluations, so biased upwards",
+        games=[game_scores(sweep.suite, game, runs, best_score) for game in games_of(sweep)],
+        aggregates=_aggregates(scores, bootstrap),
     )
 
 
 def games_of(sweep: Sweep) -> list[str]:
     """Those that were ordered, then others that are there."""
     return _once([*sweep.order["games"], *(run.game for run in sweep.runs)])
-
-
-def _game_scores(suite: Suite, name: str, runs: Sequence[Run]) -> GameScores:
-    """One game's line, of the runs of one sample."""
-    scores = {run.seed: run.score for run in runs if run.game == name and run.score is not None}
-    values = np.array(list(scores.values()), np.float64)
-    average = float(values.mean()) if len(values) else None
-    game = suite.find(name)
-    return GameScores(
-        game=name,
-        random=game.random,
-        reference=game.reference,
-        published={
-            column: by_game[game.name]
-            for column, by_game in suite.published.items()
-            if game.name in by_game
-        },
-        scores=scores,
-        mean=average,
-        std=float(values.std(ddof=1)) if len(values) > 1 else None,
-        normalised=None if average is None else suite.normalise(name, average),
-    )
-
-
-def _scores(runs: Iterable[Run]) -> dict[str, np.ndarray]:
-    """game: [seeds] f64, of finished runs; games without any are left out."""
-    found: dict[str, list[float]] = {}
-    for run in runs:
-        if run.score is not None:
-            found.setdefault(run.game, []).append(run.score)
-    return {game: np.array(values, np.float64) for game, values in found.items()}
-
-
-def _normalised_scores(suite: Suite, runs: Iterable[Run]) -> dict[str, np.ndarray]:
-    """The same, normalised; games without constants are left out as well."""
-    found = {
-        game: [suite.normalise(game, score) for score in values.tolist()]
-        for game, values in _scores(runs).items()
-    }
-    return {
-        game: np.array(values, np.float64) for game, values in found.items() if None not in values
-    }
 
 
 def _aggregates(scores: Mapping[str, np.ndarray], bootstrap: _Bootstrap) -> dict[str, Estimate]:
@@ -180,7 +162,7 @@ def _samples(sweep: Sweep) -> list[SampleScores]:
 
 def _sample_scores(sweep: Sweep, sample: str, settings: Mapping[str, object]) -> SampleScores:
     runs = [run for run in sweep.runs if run.sample == sample]
-    scores = _normalised_scores(sweep.suite, runs)
+    scores = normalised_scores(sweep.suite, runs)
     return SampleScores(
         sample=sample,
         settings=settings,
@@ -194,7 +176,7 @@ def _rank(sweep: Sweep, one: SampleScores) -> tuple[bool, float, int]:
     """The greater the better. Without constants raw returns have to do: notes say so."""
     value = one.normalised
     if value is None:
-        scores = _scores(run for run in sweep.runs if run.sample == one.sample)
+        scores = scores_by_game(run for run in sweep.runs if run.sample == one.sample)
         value = float(mean(scores)) if scores else -np.inf
     return one.num_finished == one.num_runs, value, one.num_finished
 
@@ -203,7 +185,7 @@ def _comparison(
     first: SweepScores, second: SweepScores, *, bootstrap: _Bootstrap
 ) -> Comparison | None:
     """On raw scores, which order runs as normalised ones do; None without a game in common."""
-    ours, theirs = _scores(first.shown_runs), _scores(second.shown_runs)
+    ours, theirs = scores_by_game(first.shown_runs), scores_by_game(second.shown_runs)
     if not ours.keys() & theirs.keys():
         return None
     value, per_game = probability_of_improvement(ours, theirs)
@@ -260,26 +242,6 @@ def over_training(seconds: Mapping[str, float]) -> float | None:
     return (seconds["seconds"] + seconds.get("setup_seconds", 0.0)) / training
 
 
-def _env_steps(sweep: Sweep) -> str:
-    plans = sweep.order.get("plans") or {}
-    steps = {plan["env_steps"] for plan in plans.values() if plan.get("env_steps")}
-    if not steps and sweep.order.get("env_steps"):
-        steps = {sweep.order["env_steps"]}
-    return " to ".join(f"{count:,}" for count in sorted({min(steps), max(steps)})) if steps else "?"
-
-
-def _protocol(sweep: Sweep) -> str:
-    settings = [plan.get("settings") or {} for plan in (sweep.order.get("plans") or {}).values()]
-    told = _once(
-        str(one["evaluation_duration"]) for one in settings if "evaluation_duration" in one
-    )
-    episodes = f"{' or '.join(told)} episodes" if told else "the episodes of its last evaluation"
-    return (
-        f"A run's score is the mean return of {episodes} that its final weights play greedily "
-        f"after {_env_steps(sweep)} env steps of training."
-    )
-
-
 def _names(sweeps: Sequence[Sweep]) -> list[str]:
     names = [sweep.name for sweep in sweeps]
     return [
@@ -291,10 +253,3 @@ def _names(sweeps: Sequence[Sweep]) -> list[str]:
 def _once(texts: Iterable[str]) -> list[str]:
     """Each once, in the order in which they come."""
     return list(dict.fromkeys(texts))
-
-
-def recipes_of(order: Mapping[str, Any]) -> str:
-    """The presets of the games' plans, for people."""
-    plans = (order.get("plans") or {}).values()
-    recipes = {" + ".join(plan.get("presets") or []) or "none" for plan in plans}
-    return ", ".join(sorted(recipes)) or "none"

@@ -25,6 +25,7 @@ from rllib_ez.core.networks import EfficientZeroModel
 from rllib_ez.core.search.estimates import RootEstimate
 from rllib_ez.core.search.plan import Conclusion, Plan
 from rllib_ez.core.search.tree import ROOT, Answer, Rules, Tree
+from rllib_ez.core.types import Array
 
 KINDS = {"vector": vector, "pixel": pixel}
 WORTH_A_THREAD = 2e7  # multiplications: about 0.2 ms of one core
@@ -66,7 +67,7 @@ class CompiledModel:
         """Takes over what the network's weights are now."""
         self.net = self.kind.pack_network(self.network)
 
-    def root(self, observation: np.ndarray) -> RootEstimate:
+    def root(self, observation: Array) -> RootEstimate:
         """Looks at real observations [B, L, *frame]."""
         batch = len(observation)
         nodes = self._nodes(batch, 1)
@@ -115,9 +116,10 @@ class CompiledModel:
         pairs = zip(edges[:-1], edges[1:], strict=True)
         return [slice(start, end) for start, end in pairs if end > start]
 
-    def _as_input(self, observation: np.ndarray) -> np.ndarray:
+    def _as_input(self, observation: Array) -> np.ndarray:
         if self.network.config.network == "vector":
-            return np.ascontiguousarray(observation.reshape(len(observation), -1), np.float32)
+            flat = observation.reshape(len(observation), -1)
+            return np.ascontiguousarray(flat, np.float32)
         return np.ascontiguousarray(observation)
 
     def _nodes(self, batch: int, num_nodes: int) -> Store:

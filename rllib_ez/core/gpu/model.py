@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,6 +19,7 @@ from rllib_ez.core.networks import EfficientZeroModel
 from rllib_ez.core.search.estimates import RootEstimate
 from rllib_ez.core.search.plan import Conclusion, Plan
 from rllib_ez.core.search.tree import Rules, Tree
+from rllib_ez.core.types import Array
 
 
 class GpuModel:
@@ -72,7 +72,7 @@ class GpuModel:
         self.folded.refresh()
 
     @torch.no_grad()
-    def root(self, observation: np.ndarray) -> RootEstimate:
+    def root(self, observation: Array) -> RootEstimate:
         """Looks at real observations [B, L, *frame]; the latents [B, F] stay on the device."""
         latent, prior, value = self.folded.root(torch.as_tensor(observation))
         return RootEstimate(latent, prior.cpu().numpy(), value.cpu().numpy())

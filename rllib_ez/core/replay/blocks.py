@@ -3,34 +3,41 @@
 A block's file name is used once and never for other content, so a file that has the name and
 the size has the content, wherever it lies. A block that has not changed since it was last saved
 is not written again: the new folder gets a hard link to the file, and is complete by itself.
+Images are compressed (Atari's to a three hundredth or less, faster than a disk writes); every
+file has a checksum in the index, since zstd would decompress some damage in silence.
 Axes: U used slots.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import secrets
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa  # type: ignore[import-untyped]
 
 from rllib_ez.core.replay.new_file import new_file
 from rllib_ez.errors import CheckpointError
 
 SUFFIX = ".block"
+CODEC, LEVEL = "zstd", 3
 NAME = re.compile(r"\d{6,}-[0-9a-f]{16}\.block")
 
 
 @dataclass(frozen=True, slots=True)
 class BlockFile:
-    """One block on disk: one .npy after the other, a column each."""
+    """One block on disk: one .npy after the other, a column each; compressed, [num_bytes] u8."""
 
     name: str
     num_bytes: int
     stamp: int  # that the ring gave the block's content
+    checksum: int | None  # CRC-32 of the file; None: written before there were any
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +48,7 @@ class SavedBlocks:
     block_slots: int
     columns: dict[str, tuple[str, tuple[int, ...]]]  # in a file's order: dtype, shape [U, ...]
     files: tuple[BlockFile, ...]  # by block
+    compressed: frozenset[str]  # columns
 
     def outlines(self) -> dict[str, np.ndarray]:
         """Arrays with the columns' shapes and dtypes, which take no memory and hold zeros."""
@@ -89,42 +97,58 @@ def write_blocks(
         What lies in the folder now, and how many of its bytes were not written anew.
     """
     outline = {name: (array.dtype.str, array.shape) for name, array in columns.items()}
+    compressed = frozenset(name for name, array in columns.items() if is_image(array))
+    if before is not None and (before.block_slots, before.compressed) != (block_slots, compressed):
+        before = None
     num_used = next(iter(columns.values())).shape[0]
     files, bytes_linked = list[BlockFile](), 0
     for number in range(-(-num_used // block_slots)):
         stamp = int(stamps[number])
-        file = _link_unchanged(folder, before, number, stamp, block_slots=block_slots)
+        file = _link_unchanged(folder, before, number, stamp)
         bytes_linked += file.num_bytes if file else 0
         if file is None:
             rows = slice(number * block_slots, (number + 1) * block_slots)
-            parts = [array[rows] for array in columns.values()]
-            name = f"{number:06}-{secrets.token_hex(8)}{SUFFIX}"
-            file = BlockFile(name, _write_block(folder / name, parts), stamp)
+            parts = [
+                _compressed(array[rows]) if name in compressed else array[rows]
+                for name, array in columns.items()
+            ]
+            path = folder / f"{number:06}-{secrets.token_hex(8)}{SUFFIX}"
+            file = _write_block(path, parts, stamp)
         files.append(file)
-    return SavedBlocks(folder, block_slots, outline, tuple(files)), bytes_linked
+    return SavedBlocks(folder, block_slots, outline, tuple(files), compressed), bytes_linked
+
+
+def is_image(column: np.ndarray) -> bool:
+    """Whether a column [U, ...] holds images: bytes in two dimensions at least."""
+    return column.dtype == np.uint8 and column.ndim >= 3
 
 
 def read_blocks(saved: SavedBlocks, columns: Mapping[str, np.ndarray]) -> None:
     """Fills columns [U, ...], which are `saved.columns` in their order.
 
     Raises:
-        CheckpointError: a block is gone, cut short or of other shapes.
+        CheckpointError: a block is gone, cut short, damaged or of other shapes.
     """
     for number, file in enumerate(saved.files):
         rows = slice(number * saved.block_slots, (number + 1) * saved.block_slots)
         try:
-            with (saved.folder / file.name).open("rb") as stream:
-                for column in columns.values():
-                    _fill(column[rows], np.load(stream, allow_pickle=False))
+            content = (saved.folder / file.name).read_bytes()
+            checksum = zlib.crc32(content)
+            if file.checksum not in (None, checksum):
+                raise ValueError(f"its checksum must be {file.checksum}, got {checksum}")
+            stream = io.BytesIO(content)
+            for name, column in columns.items():
+                fill = _decompress if name in saved.compressed else _fill
+                fill(column[rows], np.load(stream, allow_pickle=False))
         except (EOFError, OSError, ValueError) as error:
             raise CheckpointError(f"{saved.folder / file.name} is torn: {error}") from error
 
 
 def _link_unchanged(
-    folder: Path, before: SavedBlocks | None, number: int, stamp: int, *, block_slots: int
+    folder: Path, before: SavedBlocks | None, number: int, stamp: int
 ) -> BlockFile | None:
     """The block as it was saved before, in `folder` too; None if it changed or cannot be had."""
-    if before is None or before.block_slots != block_slots or number >= len(before.files):
+    if before is None or number >= len(before.files):
         return None
     file = before.files[number]
     if file.stamp != stamp:
@@ -148,11 +172,29 @@ def _has_size(path: Path, num_bytes: int) -> bool:
         return False
 
 
-def _write_block(path: Path, parts: list[np.ndarray]) -> int:
+def _write_block(path: Path, parts: list[np.ndarray], stamp: int) -> BlockFile:
+    stream = io.BytesIO()
+    for part in parts:
+        np.save(stream, part, allow_pickle=False)
+    content = stream.getbuffer()
     with new_file(path) as file:
-        for part in parts:
-            np.save(file, part, allow_pickle=False)
-        return file.tell()
+        file.write(content)
+    return BlockFile(path.name, len(content), stamp, zlib.crc32(content))
+
+
+def _compressed(part: np.ndarray) -> np.ndarray:
+    """[num_bytes] u8."""
+    codec = pa.Codec(CODEC, compression_level=LEVEL)
+    return np.frombuffer(codec.compress(np.ascontiguousarray(part).reshape(-1)), np.uint8)
+
+
+def _decompress(target: np.ndarray, part: np.ndarray) -> None:
+    # As a stream: in one piece pyarrow would not tell a content that is too short.
+    with pa.input_stream(pa.py_buffer(part), compression=CODEC) as stream:
+        content = stream.read()
+    if len(content) != target.nbytes:
+        raise ValueError(f"must be {target.nbytes:,} bytes when decompressed, got {len(content):,}")
+    target[...] = np.frombuffer(content, target.dtype).reshape(target.shape)
 
 
 def _fill(target: np.ndarray, part: np.ndarray) -> None:

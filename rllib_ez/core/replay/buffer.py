@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from rllib_ez.core.config import ReplayConfig
 from rllib_ez.core.replay import priorities
@@ -18,11 +19,12 @@ from rllib_ez.core.replay.files import SaveReport, read_state, write_state
 from rllib_ez.core.replay.layout import SlotLayout
 from rllib_ez.core.replay.links import STEP
 from rllib_ez.core.replay.memory import check_fits, estimate_bytes
+from rllib_ez.core.replay.mirror import FrameMirror
 from rllib_ez.core.replay.ring import Ring
 from rllib_ez.core.replay.state import State, check_state, restore, state_of
 from rllib_ez.core.replay.sum_tree import SumTree
 from rllib_ez.core.replay.validity import sampleable_slots
-from rllib_ez.core.types import Episode, SampledWindows, Segment
+from rllib_ez.core.types import Array, Episode, SampledWindows, Segment
 from rllib_ez.errors import CheckpointError, SettingError
 
 
@@ -69,6 +71,7 @@ class Replay:
         self.frame_stack = frame_stack
         self.unroll_steps = unroll_steps
         self.lookahead = unroll_steps + td_steps
+        self.device: torch.device | None = None  # where `gather` leaves frames; None: in arrays
         self._clear()
 
     def _clear(self) -> None:
@@ -79,6 +82,12 @@ class Replay:
         self._saved: SavedBlocks | None = None  # by the last save or load of this ring
         for name in self.layout.fields():
             setattr(self, name, getattr(self._ring, name))
+
+    def mirror_frames(self, device: torch.device) -> None:
+        """Gathers frames on a device from now on, from a copy of all of them there."""
+        self.device = device
+        self._ring.mirror = FrameMirror(self._ring.frame, device)
+        self._ring.mirror.write_first(self._ring.frame[: self._ring.num_used])
 
     @property
     def num_steps_added(self) -> int:
@@ -170,7 +179,7 @@ class Replay:
             is_weight=is_weight,
             slots=slots,
             is_real=is_real,
-            frames=self._ring.gather(np.concatenate([earlier, slots], axis=1)),
+            frames=self.gather(np.concatenate([earlier, slots], axis=1)),
         )
 
     def is_exponent(self, update: int) -> float:
@@ -219,9 +228,10 @@ class Replay:
         """The slots [M, L] of the frames in the stacks of slots [M]; raises as `stacks`."""
         return self._ring.stack_slots(slots)
 
-    def gather(self, slots: np.ndarray) -> np.ndarray:
-        """The frames [..., *frame] of slots [...], copied once."""
-        return self._ring.gather(slots)
+    def gather(self, slots: np.ndarray) -> Array:
+        """The frames [..., *frame] of slots [...], copied once: on `device` if there is one."""
+        mirror = self._ring.mirror
+        return self._ring.gather(slots) if mirror is None else mirror.gather(slots)
 
     def stacks(self, slots: np.ndarray) -> np.ndarray:
         """Observation stacks [M, L, *frame] of slots [M]; the first frame repeats at the start.
@@ -290,6 +300,8 @@ class Replay:
         self._clear()
         try:
             restore(self._ring, self._tree, state, blocks=blocks)
+            if self.device is not None:
+                self.mirror_frames(self.device)
             self.check_valid()
         except (CheckpointError, LookupError, OverflowError, RuntimeError, ValueError) as error:
             self._clear()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from rllib_ez.core.replay.new_file import DRAFT, new_file
 from rllib_ez.core.replay.state import State
 from rllib_ez.errors import CheckpointError
 
-FORMAT = 2  # 1 had each column in one .npy
+FORMAT = 3  # 1 had each column in one .npy, 2 blocks without compression and checksums
 INDEX = "replay.json"
 MAP_FROM_BYTES = 2**20  # larger files of format 1 are read page by page, not held twice
 
@@ -72,9 +72,9 @@ def read_state(folder: Path) -> tuple[State, SavedBlocks | None]:
     try:
         index = json.loads((folder / INDEX).read_text())
         written = index["format"]
-        if written not in (1, FORMAT):
+        if written not in (1, 2, FORMAT):
             raise CheckpointError(
-                f"replay in {folder} must be of format {FORMAT} or 1, got {written}; "
+                f"replay in {folder} must be of format 1 to {FORMAT}, got {written}; "
                 "read it with the version of rllib_ez that wrote it"
             )
         state: State = {name: int(number) for name, number in index["numbers"].items()}
@@ -94,7 +94,8 @@ def _index_of(blocks: SavedBlocks) -> dict[str, Any]:
     return {
         "block_slots": blocks.block_slots,
         "columns": blocks.columns,
-        "blocks": [[file.name, file.num_bytes, file.stamp] for file in blocks.files],
+        "compressed": sorted(blocks.compressed),
+        "blocks": [astuple(file) for file in blocks.files],
     }
 
 
@@ -103,8 +104,14 @@ def _blocks_of(folder: Path, index: dict[str, Any]) -> SavedBlocks:
         folder,
         int(index["block_slots"]),
         {name: (dtype, tuple(shape)) for name, (dtype, shape) in index["columns"].items()},
-        tuple(BlockFile(name, int(size), int(stamp)) for name, size, stamp in index["blocks"]),
+        tuple(_block_file(entry) for entry in index["blocks"]),
+        frozenset(index.get("compressed", ())),  # format 2 has none
     )
+
+
+def _block_file(entry: list[Any]) -> BlockFile:
+    name, num_bytes, stamp, checksum = entry if len(entry) == 4 else [*entry, None]  # format 2
+    return BlockFile(name, int(num_bytes), int(stamp), checksum)
 
 
 def _write_array(path: Path, array: np.ndarray) -> int:

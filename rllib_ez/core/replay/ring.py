@@ -21,6 +21,7 @@ from rllib_ez.core.replay.links import (
     follow,
     look_back,
 )
+from rllib_ez.core.replay.mirror import FrameMirror
 from rllib_ez.core.replay.validity import check_links, open_tails
 from rllib_ez.core.types import Segment
 from rllib_ez.errors import SettingError
@@ -66,6 +67,7 @@ class Ring:
         self.num_used = 0
         self.num_steps_added = 0
         self.tails: dict[int, tuple[int, int]] = {}  # open episode: its last slot and generation
+        self.mirror: FrameMirror | None = None
 
     @property
     def nbytes(self) -> int:
@@ -159,6 +161,9 @@ class Ring:
         # In a segment longer than the ring slots repeat: numpy keeps the last, as the ring does.
         slots = (self.oldest + np.arange(len(segment.frames))) % self.capacity
         self.frame[slots] = segment.frames
+        if self.mirror is not None:
+            kept = np.unique(slots)
+            self.mirror.write(kept, self.frame[kept])
         self.collected_at_update[slots] = segment.collected_at_update
         steps = len(segment.action)
         for name in PER_STEP:

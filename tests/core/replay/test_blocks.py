@@ -29,7 +29,7 @@ def replay(make_replay, make_segment):
 
 
 def blocks(folder) -> list[str]:
-    return [name for name, _, _ in json.loads((folder / "replay.json").read_text())["blocks"]]
+    return [entry[0] for entry in json.loads((folder / "replay.json").read_text())["blocks"]]
 
 
 def is_shared(folder) -> list[bool]:

@@ -22,7 +22,7 @@ def replay(make_replay, make_segment, monkeypatch):
 
 
 def blocks(folder) -> list[str]:
-    return [name for name, _, _ in json.loads((folder / "replay.json").read_text())["blocks"]]
+    return [entry[0] for entry in json.loads((folder / "replay.json").read_text())["blocks"]]
 
 
 @pytest.mark.parametrize("calls", range(5))
