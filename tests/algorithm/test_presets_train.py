@@ -1,4 +1,4 @@
-"""Each idea can be turned off, or exchanged, by one setting, and what is left trains from pixels."""
+"""Each idea can be turned off, or exchanged, by one setting, and the rest trains from pixels."""
 
 import math
 

@@ -213,6 +213,16 @@ def test_a_signal_to_all_saves_a_checkpoint_and_says_how_to_go_on(
     assert (saved / "agent" / "card.json").is_file()
 
 
+def test_final_updates_come_after_the_last_env_step_and_before_the_last_evaluation(tmp_path: Path):
+    out = tmp_path / "run"
+    final = ["--set", "num_final_updates=7", "--evaluate-every", "0", "--checkpoint-every", "0"]
+    summary = trained(*CARTPOLE, *final, "--env-steps", "120", "--out", str(out))
+    assert (summary["env_steps"], summary["updates"]) == (120, 30 + 7)
+    (evaluation,) = (row for row in rows_of(out) if "evaluation" in row)
+    assert (evaluation["env_steps"], evaluation["updates"]) == (120, 37)
+    assert [path.name for path in out.glob("checkpoint_*")] == ["checkpoint_000000127"]
+
+
 def test_a_run_out_of_time_saves_a_checkpoint_and_goes_on_when_told(tmp_path: Path):
     out = tmp_path / "run"
     steps = ["--env-steps", "1000000", "--checkpoint-every", "0", "--out", str(out)]
