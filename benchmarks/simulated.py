@@ -16,9 +16,8 @@ from rllib_ez.algorithm.actors import archive_spec
 from rllib_ez.algorithm.config import EfficientZeroConfig
 from rllib_ez.algorithm.env_runner import MCTSEnvRunner
 from rllib_ez.algorithm.learner import EfficientZeroLearner
-from rllib_ez.core.losses import PARTS
 from rllib_ez.core.replay.archive import EpisodeArchive
-from rllib_ez.core.trainer import StepResult
+from rllib_ez.core.trainer import NAMES, Step
 from rllib_ez.core.types import Episode, FreshTargets, PositionBatch, TrainBatch
 from rllib_ez.envs import EnvSpec
 
@@ -62,14 +61,13 @@ class SleepingReanalyser:
 class SleepingLearner(EfficientZeroLearner):
     """Leaves the weights as they are."""
 
-    def _update_once(self, batch: TrainBatch) -> StepResult:
+    def _update_once(self, batch: TrainBatch) -> Step:
         size = len(batch.is_weight)
         time.sleep(self.config.costs.learn * size / self.config.batch_size)
         self.num_updates += 1
         self._weights_seq_no += 1
-        losses = dict.fromkeys(("total", *PARTS), 0.0)
-        priority = np.ones(size, np.float32)
-        return StepResult(losses, 0.0, 0.0, batch.slot, batch.generation, priority)
+        root_value = torch.from_numpy(batch.value[:, 0]) + 1  # so that all priorities are 1
+        return Step(self.num_updates, 0.0, torch.zeros(len(NAMES) + 1), root_value, batch)
 
 
 class SimulatedConfig(EfficientZeroConfig):

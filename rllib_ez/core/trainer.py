@@ -72,7 +72,6 @@ class Optimizer:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
         self._guard.scale(total).backward()  # type: ignore[no-untyped-call]
-        self._guard.unscale_(self.optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self._parameters, self.config.max_grad_norm)
         self._guard.step(self.optimizer)
         self._guard.update(1.0)

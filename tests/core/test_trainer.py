@@ -123,9 +123,11 @@ def small_batch() -> TrainBatch:
     )
 
 
-def step_of(*, total: float = 5.0, norm: float = 2.0, update: int = 7) -> Step:
+def step_of(
+    *, total: float = 5.0, norm: float = 2.0, update: int = 7, root_value: float = 1.5
+) -> Step:
     out = {name: torch.tensor([1.0, 3.0]) for name in PARTS}
-    out |= {"total": torch.tensor(total), "root_value": torch.tensor([1.5, 0.0])}
+    out |= {"total": torch.tensor(total), "root_value": torch.tensor([root_value, 0.0])}
     return finished(out, small_batch(), update=update, norm=torch.tensor(norm), learning_rate=0.1)
 
 
@@ -137,10 +139,11 @@ def test_priorities_are_the_error_of_the_root_value():
 
 
 def test_several_steps_are_read_in_order():
-    first, second = step_results([step_of(total=1.0, norm=3.0), step_of(total=4.0)])
+    steps = [step_of(total=1.0, norm=3.0), step_of(total=4.0, root_value=5.0)]
+    first, second = step_results(steps)
     assert (first.losses["total"], first.grad_norm) == (1.0, 3.0)
     assert (second.losses["total"], second.grad_norm) == (4.0, 2.0)
-    assert second.priority.tolist() == [0.5, 2.0]
+    assert (first.priority.tolist(), second.priority.tolist()) == ([0.5, 2.0], [4.0, 2.0])
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])

@@ -59,6 +59,7 @@ def test_a_loaded_replay_is_mirrored_as_before(make_replay, make_segment, tmp_pa
     loaded.mirror_frames(CPU)
     fill(loaded, make_segment, np.random.default_rng(1))
     loaded.load(tmp_path / "replay")
+    assert isinstance(loaded.gather(np.arange(2)), torch.Tensor)
     np.testing.assert_array_equal(drawn(loaded), drawn(saved))
 
 
