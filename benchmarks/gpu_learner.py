@@ -18,13 +18,14 @@ import numpy as np
 import torch
 
 from benchmarks.gpu import paper
+from rllib_ez.core.config import ComputeConfig
 
 BATCH, UNROLL_STEPS = 256, 5
 TFLOP = 0.75  # an update: reference/EFFICIENTZERO.md, 1.10
-FORMS: dict[str, dict[str, bool]] = {
-    "f32": {},
-    "bf16": {"bf16": True},
-    "bf16 channels_last": {"bf16": True, "channels_last": True},
+FORMS = {
+    "f32": ComputeConfig(),
+    "bf16": ComputeConfig(learner_precision="bfloat16"),
+    "bf16 channels_last": ComputeConfig(learner_precision="bfloat16", channels_last=True),
 }
 
 
@@ -41,10 +42,10 @@ def main() -> None:
     peak = matrix_product_tflops()
     print(f"matrix product 8192^3 bf16: {peak:.0f} TFLOP/s", flush=True)
     report: dict[str, Any] = {"machine": paper.machine(), "peak_tflops": peak, "cases": []}
-    for form, settings in FORMS.items():
+    for form, compute in FORMS.items():
         case: dict[str, Any] = {"form": form}
         try:
-            ms = update_ms(**settings, seconds=options.seconds)
+            ms = update_ms(compute, seconds=options.seconds)
             achieved = TFLOP / (ms * 1e-3)
             case |= {"update_ms": ms, "updates_per_s": 1e3 / ms, "tflops": achieved}
             case |= {"share_of_peak": achieved / peak}
@@ -69,8 +70,9 @@ def matrix_product_tflops() -> float:
     return 2 * size**3 / (ms * 1e-3) / 1e12
 
 
-def update_ms(*, seconds: float, bf16: bool = False, channels_last: bool = False) -> float:
+def update_ms(compute: ComputeConfig, *, seconds: float) -> float:
     """One update: losses, backward, clipping, step; the batch is on the device already."""
+    from rllib_ez.core.compute import autocast, prepare_network
     from rllib_ez.core.config import LossConfig, OptimizerConfig
     from rllib_ez.core.losses import losses
     from rllib_ez.core.trainer import Optimizer, make_optimizer, to_tensors
@@ -78,15 +80,14 @@ def update_ms(*, seconds: float, bf16: bool = False, channels_last: bool = False
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     model = paper.network().cuda().train()
-    if channels_last:
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    prepare_network(model, compute)
     config = OptimizerConfig(optimizer_name="sgd", learning_rate=1e-3)
     optimizer = Optimizer(make_optimizer(model.parameters(), config), config)
     tensors = to_tensors(paper.train_batch(BATCH, UNROLL_STEPS), "cuda")
     rng = np.random.default_rng(2)
 
     def update() -> None:
-        with torch.autocast("cuda", torch.bfloat16, enabled=bf16):
+        with autocast(compute, torch.device("cuda")):
             out = losses(
                 model, tensors, config=LossConfig(), lstm_horizon=paper.LSTM_HORIZON, rng=rng
             )

@@ -84,9 +84,8 @@ def bytes_on_the_way(config: EfficientZeroConfig, spec: EnvSpec) -> int:
     window = targets.unroll_steps + model.frame_stack
     numbers = 8 * (targets.unroll_steps + 1) * (8 + 3 * spec.num_actions)
     sample = frame * (2 * window + targets.td_steps) + numbers
-    is_parallel = config.num_replay_shards or config.num_reanalyse_actors or config.num_learners
-    is_parallel = is_parallel or run.learner_thread
-    updates = run.batches_ahead + (run.prefetch_batches if is_parallel else 0)
+    actors = config.num_replay_shards + config.num_reanalyse_actors + config.num_learners
+    updates = run.batches_ahead + (run.prefetch_batches if actors or run.learner_thread else 0)
     return updates * run.batch_size * sample
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from rllib_ez.core.config import LossConfig
+from rllib_ez.core.compute import autocast
+from rllib_ez.core.config import ComputeConfig, LossConfig
 from rllib_ez.core.losses import losses
 from tests.core.gpu.test_folded import lived_in
 from tests.core.test_networks import PIXEL
@@ -32,9 +33,9 @@ def batch_of(device: torch.device) -> dict[str, torch.Tensor]:
     return {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
 
 
-def loss_and_gradient(device: torch.device, *, bf16: bool) -> tuple[float, torch.Tensor]:
+def loss_and_gradient(device: torch.device, precision: str) -> tuple[float, torch.Tensor]:
     model = lived_in(PIXEL).to(device).train()
-    with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+    with autocast(ComputeConfig(learner_precision=precision), device):
         out = losses(
             model,
             batch_of(device),
@@ -48,8 +49,8 @@ def loss_and_gradient(device: torch.device, *, bf16: bool) -> tuple[float, torch
 
 def test_a_training_step_in_bf16_lands_near_f32(device):
     """8 bits of mantissa: 1 % of the loss, and a gradient within 15 degrees."""
-    loss, gradient = loss_and_gradient(device, bf16=False)
-    near_loss, near = loss_and_gradient(device, bf16=True)
+    loss, gradient = loss_and_gradient(device, "float32")
+    near_loss, near = loss_and_gradient(device, "bfloat16")
     assert abs(near_loss - loss) < 0.01 * abs(loss)
     assert not torch.equal(near, gradient)  # it was bf16
     assert torch.cosine_similarity(near, gradient, dim=0) > np.cos(np.deg2rad(15))
