@@ -34,6 +34,17 @@ def autocast(config: ComputeConfig, device: torch.device) -> torch.autocast:
 
     In bfloat16 convolutions and products are; norms, softmax and the losses stay in float32.
     """
-    return torch.autocast(
-        device.type, torch.bfloat16, enabled=config.learner_precision == "bfloat16"
-    )
+    precision = config.learner_precision
+    enabled = has_fast_bfloat16(device) if precision == "auto" else precision == "bfloat16"
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
+
+
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Whether a device has units for it: GPUs from Ampere on, processors with AMX.
+
+    Others emulate it, and are slower in it than in float32.
+    """
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    # torch tells of AMX under this name alone; without it we take float32.
+    return device.type == "cpu" and getattr(torch.cpu, "_is_amx_tile_supported", bool)()

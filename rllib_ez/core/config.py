@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from rllib_ez.errors import SettingError
 
-PRECISIONS = ("float32", "bfloat16")  # that the learner's network can run in
+PRECISIONS = ("float32", "bfloat16", "auto")  # that the learner's network can run in
 ENGINES = ("auto", "compiled", "cuda", "torch")  # forms of the network that a search can use
 
 
@@ -183,7 +183,9 @@ class LossConfig:
 class ComputeConfig:
     """How the learner runs its network: for speed only."""
 
-    learner_precision: str = "float32"  # or "bfloat16": torch's autocast; weights stay float32
+    learner_precision: str = (
+        "float32"  # or "bfloat16" (autocast), or "auto": bfloat16 where it is fast
+    )
     channels_last: bool = False  # pixel: convolutions with the channels innermost in memory
     compile_network: bool = False  # torch.compile: a minute at the start, needs a C++ compiler
 

@@ -80,7 +80,15 @@ def test_the_ratio_is_exact_wherever_the_work_is_done(build, runners, shards, se
     assert pipeline.num_updates <= pipeline.num_env_steps // 4
     assert_exact(algorithm)
     assert algorithm.train()["num_env_steps_sampled_lifetime"] >= 300
-    assert pipeline.sampling.oldest_weights <= 2 * 10 * max(1, runners) + 5
+
+
+@pytest.mark.parametrize("num_env_runners", [0, 1])
+def test_a_lone_runner_plays_with_weights_of_its_last_rounds(build, num_env_runners):
+    """Of several one may be slow to start, and the others' steps are learnt from meanwhile."""
+    algorithm = build(num_env_runners=num_env_runners)
+    train_until(algorithm, lambda: algorithm.pipeline.num_env_steps >= 300)
+    round_updates = 4 * 10 // 4  # 4 envs, 10 steps, a ratio of 1 / 4
+    assert algorithm.pipeline.sampling.oldest_weights <= 2 * round_updates + 5
 
 
 def test_learners_hold_the_same_weights_and_learn_equal_shares(build):

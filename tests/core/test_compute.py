@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rllib_ez.core.compute import autocast, compilable, prepare_network
+from rllib_ez.core.compute import autocast, compilable, has_fast_bfloat16, prepare_network
 from rllib_ez.core.config import ComputeConfig, LossConfig
 from rllib_ez.core.losses import PARTS, losses
 from rllib_ez.core.networks import EfficientZeroModel
@@ -52,6 +52,20 @@ def test_losses_in_bfloat16_are_near_and_stay_float32(config):
     assert all(ours[name].dtype == torch.float32 for name in ours)
     assert 0 < abs(ours["total"] - plain["total"]) < 0.02 * abs(plain["total"])
     assert torch.cosine_similarity(ours["gradient"], plain["gradient"], dim=0) > 0.9
+
+
+@pytest.mark.parametrize("has_amx", [True, False])
+def test_auto_takes_bfloat16_where_the_processor_has_units_for_it(monkeypatch, has_amx):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has_amx)
+    with autocast(ComputeConfig(learner_precision="auto"), torch.device("cpu")):
+        product = torch.ones(2, 2) @ torch.ones(2, 2)
+    assert product.dtype == (torch.bfloat16 if has_amx else torch.float32)
+
+
+def test_auto_takes_float32_where_torch_cannot_tell(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "_is_amx_tile_supported")
+    assert not has_fast_bfloat16(torch.device("cpu"))
+    assert not has_fast_bfloat16(torch.device("meta"))
 
 
 def test_the_mean_of_the_bins_is_taken_in_float32():
