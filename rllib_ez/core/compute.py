@@ -45,6 +45,6 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     Others emulate it, and are slower in it than in float32.
     """
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     # torch tells of AMX under this name alone; without it we take float32.
-    return device.type == "cpu" and getattr(torch.cpu, "_is_amx_tile_supported", bool)()
+    return device.type == "cpu" and bool(getattr(torch.cpu, "_is_amx_tile_supported", bool)())
