@@ -94,7 +94,7 @@ def plan(args: argparse.Namespace) -> list[tuple[str, Run]]:
         (
             variant,
             Run(
-                label=learning.label_of((variant, seed)), env=args.env, seed=seed,
+                label=f"{variant}-seed-{seed}", env=args.env, seed=seed,
                 overlay=overlay_of(variant), env_steps=args.env_steps, extra=args.extra,
             ),
         )

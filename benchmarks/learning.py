@@ -1,10 +1,7 @@
 """Trains some seeds with `ez train` and keeps curves, table and picture.
 
     python -m benchmarks.learning cartpole --env cartpole --seeds 0 1 2 3 4 --solved 475
-    python -m benchmarks.learning toy_pixels --env toy_pixels --seeds 0 1 2 --solved 2.85
-
-    python -m benchmarks.learning toy_pixels_overlays --env toy_pixels --seeds 0 --solved 2.85 \
-        --overlays muzero no_consistency no_value_prefix no_off_policy_correction
+    python -m benchmarks.learning toy_pixels --env toy_pixels --seeds 0 1 2 --solved 2.7
 
 Writes benchmarks/results/NAME/: seed-N.jsonl (every evaluation with every return), summary.json
 (machine, versions, commit, settings, a row per seed), table.md, curves.png.
@@ -70,20 +67,18 @@ def main() -> None:
     parser.add_argument("--env-steps", type=int, help="the preset's own if not given")
     parser.add_argument("--solved", type=float, required=True, help="return that counts as solved")
     parser.add_argument("--parallel", type=int, default=2, help="seeds at a time, a core each")
-    parser.add_argument("--overlays", nargs="*", default=[""], help="presets on top, one run each")
     args = parse(parser)
     folder = RESULTS / args.name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     machine = describe_machine()
     with tempfile.TemporaryDirectory() as runs, ThreadPoolExecutor(args.parallel) as pool:
-        variants = [(overlay, seed) for overlay in args.overlays for seed in args.seeds]
         todo = [
             Run(
-                label=label_of(variant), env=args.env, seed=variant[1], overlay=variant[0],
-                env_steps=args.env_steps, extra=args.extra,
+                label=f"seed-{seed}", env=args.env, seed=seed, env_steps=args.env_steps,
+                extra=args.extra,
             )
-            for variant in variants
+            for seed in args.seeds
         ]  # fmt: skip
         outs = [Path(runs) / run.label for run in todo]
         rows = list(pool.map(lambda run, out: trained_row(run, out, folder, args), todo, outs))
@@ -100,12 +95,6 @@ def main() -> None:
     (folder / "table.md").write_text(table(summary))
     draw(folder, rows, args.solved)
     print(table(summary))
-
-
-def label_of(variant: tuple[str, int]) -> str:
-    """What a run is called: "seed-0", "muzero-seed-0"."""
-    overlay, seed = variant
-    return f"{overlay}-seed-{seed}" if overlay else f"seed-{seed}"
 
 
 def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:

@@ -173,7 +173,7 @@ async def gathered(bench: Bench, *, search_seconds: float) -> float:
 def test_gathering_lasts_a_fraction_of_the_search():
     async def scenario() -> None:
         bench = Bench(gather_fraction=0.5, max_gather_seconds=1.0)
-        assert 0.09 < await gathered(bench, search_seconds=0.2) < 0.18
+        assert 0.29 < await gathered(bench, search_seconds=0.6) < 0.55
 
     run(scenario)
 
@@ -181,7 +181,7 @@ def test_gathering_lasts_a_fraction_of_the_search():
 def test_gathering_is_limited():
     async def scenario() -> None:
         bench = Bench(gather_fraction=1.0, max_gather_seconds=0.05)
-        assert 0.04 < await gathered(bench, search_seconds=0.3) < 0.15
+        assert 0.04 < await gathered(bench, search_seconds=0.6) < 0.5
 
     run(scenario)
 
@@ -190,12 +190,12 @@ def test_one_client_alone_is_never_kept_waiting():
     async def scenario() -> None:
         bench = Bench(gather_fraction=1.0, max_gather_seconds=1.0)
         first = await bench.busy()
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.6)
         bench.device.let(2)
         await first
         begun = time.perf_counter()
         await answers(await bench.ask(1))
-        assert time.perf_counter() - begun < 0.15
+        assert time.perf_counter() - begun < 0.5
 
     run(scenario)
 
@@ -206,12 +206,12 @@ def test_another_models_requests_do_not_wait_for_those_just_answered():
         [first] = await bench.ask(0, count=4)
         await bench.device.has_begun()
         [second] = await bench.ask(1, lane=bench.add("other"))
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.6)
         bench.device.let(2)
         await first
         begun = time.perf_counter()
         await second
-        assert time.perf_counter() - begun < 0.15
+        assert time.perf_counter() - begun < 0.5
 
     run(scenario)
 
