@@ -14,7 +14,7 @@ from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from ray.rllib.core.learner.training_data import TrainingData
 
 from rllib_ez.algorithm.workers import Passed, value_of
-from rllib_ez.core.compute import prepare_network
+from rllib_ez.core.compute import denormals_as_zero, prepare_network
 from rllib_ez.core.config import ComputeConfig, OptimizerConfig
 from rllib_ez.core.networks import EfficientZeroModel
 from rllib_ez.core.trainer import (
@@ -82,7 +82,8 @@ class EfficientZeroLearner(TorchLearner):
         if self._device.type == "cuda":  # frames are gathered in the other threads' queue
             torch.cuda.current_stream().wait_stream(torch.cuda.default_stream())
         got = time.perf_counter()
-        results = step_results([self._update_once(batch) for batch in batches])
+        with denormals_as_zero():
+            results = step_results([self._update_once(batch) for batch in batches])
         self._log(results, num_samples=sum(len(batch.is_weight) for batch in batches))
         seconds = {"transfer": got - start, "learn": time.perf_counter() - got}
         return (LearnReport(results, self.metrics.reduce(), seconds),)

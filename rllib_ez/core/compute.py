@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import nn
 
@@ -48,3 +51,18 @@ def has_fast_bfloat16(device: torch.device) -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     # torch tells of AMX under this name alone; without it we take float32.
     return device.type == "cpu" and bool(getattr(torch.cpu, "_is_amx_tile_supported", bool)())
+
+
+@contextmanager
+def denormals_as_zero() -> Iterator[None]:
+    """Lets this thread's processor take numbers below 1.2e-38 as 0.
+
+    Weights that nothing pulls at but weight decay, as those of an LSTM that starts anew at every
+    step, shrink to such numbers after some 1,500 updates, and a processor computes with them many
+    times as slowly. Without effect where the processor has no such mode, and on a GPU.
+    """
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)

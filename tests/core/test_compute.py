@@ -7,7 +7,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from rllib_ez.core.compute import autocast, compilable, has_fast_bfloat16, prepare_network
+from rllib_ez.core.compute import (
+    autocast,
+    compilable,
+    denormals_as_zero,
+    has_fast_bfloat16,
+    prepare_network,
+)
 from rllib_ez.core.config import ComputeConfig, LossConfig
 from rllib_ez.core.losses import PARTS, losses
 from rllib_ez.core.networks import EfficientZeroModel
@@ -94,3 +100,10 @@ def test_a_compiled_network_learns_as_a_plain_one():
     torch.testing.assert_close(ours["gradient"], plain["gradient"], rtol=1e-3, atol=1e-4)
     prepare_network(model, ComputeConfig(compile_network=True))
     assert list(model.state_dict()) == names
+
+
+def test_denormals_are_zero_within_and_themselves_again_after():
+    tiny = torch.tensor([1e-39])
+    with denormals_as_zero():
+        assert (tiny * 1.0).item() == 0.0
+    assert (tiny * 1.0).item() == pytest.approx(1e-39, rel=1e-5)
