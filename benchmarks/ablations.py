@@ -243,8 +243,20 @@ def notes(found: dict[str, list[Row]]) -> list[str]:
     every = len(found)
     told = [s if len(v) == every else f"{', '.join(v)}: {s}" for s, v in sentences.items()]
     told += [f"Equal settings: {', '.join(v)}." for v in hashes.values() if len(v) > 1]
+    told += [
+        f"{variant}: return for return as {FULL} in each of its {len(rows)} runs; "
+        "what it leaves out does nothing here."
+        for variant, rows in found.items()
+        if variant != FULL and are_alike(rows, found.get(FULL, []))
+    ]
     mixed = [v for v, rows in found.items() if len({row["config_hash"] for row in rows}) > 1]
     return told + ([f"Settings differ between the seeds of {', '.join(mixed)}."] if mixed else [])
+
+
+def are_alike(rows: list[Row], others: list[Row]) -> bool:
+    """Whether each run has a run of the same seed among the others, with the same evaluations."""
+    curves = {row["seed"]: (row["env_steps"], row["return_mean"]) for row in others}
+    return all(curves.get(row["seed"]) == (row["env_steps"], row["return_mean"]) for row in rows)
 
 
 def protocol_sentence(row: Row) -> str:

@@ -143,6 +143,14 @@ def test_equal_and_mixed_settings_are_told():
     ]
 
 
+def test_a_variant_that_changes_nothing_is_told():
+    full = [row_of("full", seed, [1.0, 2.0 + seed]) for seed in (0, 1)]
+    same = [row_of("muzero", seed, [1.0, 2.0 + seed]) for seed in (0, 1)]
+    other = [row_of("infonce", 0, [1.0, 2.0]), row_of("infonce", 1, [1.5, 3.0])]
+    told = notes({"full": full, "muzero": same, "infonce": other})
+    assert [one.split(":")[0] for one in told if "does nothing here" in one] == ["muzero"]
+
+
 def test_scores_of_different_searches_are_told_apart():
     other = row_of("muzero", 0, [1.0])
     other["final"] = {"protocol": {**PROTOCOL, "num_simulations": 50}}
