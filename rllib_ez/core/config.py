@@ -183,9 +183,7 @@ class LossConfig:
 class ComputeConfig:
     """How the learner runs its network: for speed only."""
 
-    learner_precision: str = (
-        "float32"  # or "bfloat16" (autocast), or "auto": bfloat16 where it is fast
-    )
+    learner_precision: str = "float32"  # "bfloat16": by autocast; "auto": bfloat16 if it is fast
     channels_last: bool = False  # pixel: convolutions with the channels innermost in memory
     compile_network: bool = False  # torch.compile: a minute at the start, needs a C++ compiler
 
