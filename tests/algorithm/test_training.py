@@ -111,7 +111,16 @@ def test_a_batch_that_cannot_be_shared_equally_is_refused(small_config):
         small_config.build_algo()
 
 
-def test_a_remote_learner_learns_what_a_local_one_learns(build):
+@pytest.fixture
+def one_torch_thread():
+    """What Ray gives an actor with one CPU; sums of several threads round otherwise."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_a_remote_learner_learns_what_a_local_one_learns(build, one_torch_thread):
     """The same batches in a process of its own give the same weights."""
     local, remote = (trained_on_the_same(build, num_learners) for num_learners in (0, 1))
     for name, weights in local.items():
