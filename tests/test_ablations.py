@@ -12,16 +12,8 @@ import pytest
 from scipy import stats
 
 from benchmarks import ablations, learning
-from benchmarks.ablations import (
-    check_same_question,
-    compared,
-    difference,
-    eta_seconds,
-    make_missing,
-    notes,
-    plan,
-    table,
-)
+from benchmarks.ablations import check_same_question, eta_seconds, make_missing, plan
+from benchmarks.ablations_report import compared, difference, notes, table
 from benchmarks.learning import Run, band, bootstrap, curve_mean, train_one
 
 PROTOCOL = {"weights": "final", "episodes": 20, "num_simulations": 16, "seed": 3, "atari": None}
