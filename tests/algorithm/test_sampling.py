@@ -155,6 +155,20 @@ def test_weights_are_sent_once_to_each_runner():
     assert sent == ["weights 0", None, "weights 5"]
 
 
+def test_every_runner_is_asked_with_the_newest_weights_however_long_it_was_busy():
+    sampling, wires, _ = sampling_of(2, lead=10**6, wires=Wires(sampleable=100))
+    sampling.start(published(0))
+    slow = wires.answers.pop()
+    for update in (5, 9):
+        answer_all(wires, add=True)
+        sampling.start(published(update))
+    slow(report(), [])
+    sampling.start(published(12))
+    asked = [[request.update for _, request in r.worker.requests] for r in sampling.runners]
+    assert asked == [[0, 5, 9], [0, 12]]
+    assert sampling.runners[1].worker.requests[-1][0] == "weights 12"
+
+
 def test_a_lost_runner_is_asked_later_with_weights_in_another_life():
     sampling, wires, credits = sampling_of(1, wires=Wires(sampleable=100))
     sampling.start(published())

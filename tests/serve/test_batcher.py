@@ -173,7 +173,7 @@ async def gathered(bench: Bench, *, search_seconds: float) -> float:
 def test_gathering_lasts_a_fraction_of_the_search():
     async def scenario() -> None:
         bench = Bench(gather_fraction=0.5, max_gather_seconds=1.0)
-        assert 0.29 < await gathered(bench, search_seconds=0.6) < 0.55
+        assert 0.27 < await gathered(bench, search_seconds=0.6) < 0.54
 
     run(scenario)
 
@@ -181,7 +181,7 @@ def test_gathering_lasts_a_fraction_of_the_search():
 def test_gathering_is_limited():
     async def scenario() -> None:
         bench = Bench(gather_fraction=1.0, max_gather_seconds=0.05)
-        assert 0.04 < await gathered(bench, search_seconds=0.6) < 0.5
+        assert 0.04 < await gathered(bench, search_seconds=0.6) < 0.3
 
     run(scenario)
 
@@ -195,7 +195,7 @@ def test_one_client_alone_is_never_kept_waiting():
         await first
         begun = time.perf_counter()
         await answers(await bench.ask(1))
-        assert time.perf_counter() - begun < 0.5
+        assert time.perf_counter() - begun < 0.3
 
     run(scenario)
 
@@ -211,7 +211,7 @@ def test_another_models_requests_do_not_wait_for_those_just_answered():
         await first
         begun = time.perf_counter()
         await second
-        assert time.perf_counter() - begun < 0.5
+        assert time.perf_counter() - begun < 0.3
 
     run(scenario)
 
