@@ -47,6 +47,7 @@ class EfficientZeroLearner(TorchLearner):
         # Arrays from the object store are read-only; nothing here writes to them.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         self.num_updates = 0
+        self._last_batches: list[TrainBatch] = []  # of the last call, where they are needed again
         prepare_network(self._model, self.config.stage(ComputeConfig))
 
     @property
@@ -84,6 +85,8 @@ class EfficientZeroLearner(TorchLearner):
         got = time.perf_counter()
         with denormals_as_zero():
             results = step_results([self._update_once(batch) for batch in batches])
+        if self.config.stage(OptimizerConfig).precise_batch_norm:
+            self._last_batches = batches
         self._log(results, num_samples=sum(len(batch.is_weight) for batch in batches))
         seconds = {"transfer": got - start, "learn": time.perf_counter() - got}
         return (LearnReport(results, self.metrics.reduce(), seconds),)
@@ -100,6 +103,8 @@ class EfficientZeroLearner(TorchLearner):
 
     def publish(self) -> tuple[int, dict[str, torch.Tensor]]:
         """The number of updates made, and a copy, on the CPU, of what acting needs."""
+        batches = [to_tensors(batch, self._device) for batch in self._last_batches]
+        self.module[DEFAULT_MODULE_ID].unwrapped().renew_statistics(batches)
         state = self._model.inference_state_dict()
         weights = {name: plain_copy(tensor) for name, tensor in state.items()}
         return self.num_updates, weights
@@ -144,6 +149,7 @@ class EfficientZeroLearner(TorchLearner):
         if "num_updates" in state:
             self.num_updates = state["num_updates"]
             self._weights_seq_no = 0  # else RLlib keeps the newer weights
+            self._last_batches = []  # those weights come with their statistics
         super().set_state(state)
 
 

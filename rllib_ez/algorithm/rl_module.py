@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from rllib_ez.core.compute import autocast
 from rllib_ez.core.config import ComputeConfig, LossConfig
 from rllib_ez.core.losses import losses
 from rllib_ez.core.networks import EfficientZeroModel
+from rllib_ez.core.precise_norm import renew_statistics
 from rllib_ez.core.random import Stream, generator
 
 
@@ -64,3 +66,9 @@ class EfficientZeroRLModule(TorchRLModule, InferenceOnlyAPI):
                 lstm_horizon=self.lstm_horizon,
                 rng=rng,
             )
+
+    def renew_statistics(self, batches: Sequence[dict[str, torch.Tensor]]) -> None:
+        """Batch norm's statistics for acting, anew from the tensors of some batches."""
+        if batches:
+            with autocast(self.compute_config, batches[0]["frames"].device):
+                renew_statistics(self.model, batches, lstm_horizon=self.lstm_horizon)

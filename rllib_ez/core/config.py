@@ -203,6 +203,7 @@ class OptimizerConfig:
     decay_at_update: int = 0  # times 0.1 from here on; 0 never
     weight_decay: float = 1e-5  # on every parameter
     max_grad_norm: float = 5.0  # over all gradients together, clipped beyond
+    precise_batch_norm: bool = False  # acting: statistics of the last batches, arXiv:2105.07576
 
     def __post_init__(self) -> None:
         known = self.optimizer_name in ("sgd", "adam")
