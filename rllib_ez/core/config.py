@@ -33,6 +33,7 @@ class ModelConfig:
     latent_channels: int = 64  # pixel: channels of the latent, >= 2; the stem has half of them
     num_blocks: int = 1  # pixel: residual blocks at each scale
     downsampling: int = 16  # pixel: 8 (small frames, as 64x64) or 16 (the paper's 96x96)
+    action_encoding: str = "scalar"  # pixel: "scalar" (the paper's) or "one_hot" planes
     head_channels: int = 16  # pixel: 1x1 convolution before a head's linear layers
     head_hidden_size: int = 32  # pixel: width of the layer before a head's output
     lstm_size: int = 32  # units of the value-prefix LSTM
@@ -53,6 +54,8 @@ class ModelConfig:
             _check(getattr(self, name) >= 1, name, ">= 1", getattr(self, name))
         _check(self.latent_channels >= 2, "latent_channels", ">= 2", self.latent_channels)
         _check(self.downsampling in (8, 16), "downsampling", "8 or 16", self.downsampling)
+        known = self.action_encoding in ("scalar", "one_hot")
+        _check(known, "action_encoding", "'scalar' or 'one_hot'", self.action_encoding)
         for name in ("value_range", "value_prefix_range"):
             _check(getattr(self, name) > 0, name, "> 0", getattr(self, name))
         for name in ("value_bins", "value_prefix_bins"):

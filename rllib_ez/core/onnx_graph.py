@@ -141,14 +141,12 @@ def _transition(graph: GraphBuilder, network: EfficientZeroModel, latent: str, a
 
 
 def _pixel_transition(graph: GraphBuilder, trunk: PixelTrunk, latent: str, action: str) -> str:
-    channels, rows, columns = trunk.latent_shape
+    channels = trunk.latent_shape[0]
     weight, bias = folded(trunk.step_conv, trunk.step_norm)
-    # The action's plane holds one number, so what it adds is that number times a picture.
-    ones = torch.ones(1, 1, rows, columns, device=weight.device)
-    picture = functional.conv2d(ones, weight[:, channels:], padding=1) / trunk.num_actions
-    number = graph.op("Add", graph.to_float(action), graph.number(1.0))
-    number = graph.op("Reshape", number, graph.sizes(-1, 1, 1, 1))
-    added = graph.op("Mul", number, graph.weight("trunk.step_conv.action", picture))
+    # An action's planes are constants, and so is the picture that they add: [A, C, h, w].
+    planes = trunk.action_planes().to(weight)
+    pictures = functional.conv2d(planes, weight[:, channels:], padding=1)
+    added = graph.op("Gather", graph.weight("trunk.step_conv.actions", pictures), action)
     change = graph.conv(trunk.step_conv, latent, weight[:, :channels], bias)
     change = graph.op("Add", change, added)
     x = graph.op("Relu", graph.op("Add", change, latent))

@@ -24,6 +24,7 @@ OUT_OF_RANGE = [
     (ModelConfig, "latent_channels", 1),
     (ModelConfig, "num_blocks", 0),
     (ModelConfig, "downsampling", 4),
+    (ModelConfig, "action_encoding", "binary"),
     (ModelConfig, "lstm_size", -1),
     (ModelConfig, "value_range", 0.0),
     (ModelConfig, "value_bins", 200),

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from rllib_ez.core.config import ModelConfig
 from rllib_ez.core.networks import EfficientZeroModel
+from rllib_ez.core.networks.pixel import action_codes
 from rllib_ez.errors import SettingError
 
 VECTOR = ModelConfig(frame_shape=(3,), frame_stack=2, num_actions=4, hidden_size=16, lstm_size=8)
@@ -24,6 +25,7 @@ PIXEL = ModelConfig(
     value_prefix_bins=7,
     projection_size=16,
 )
+ONE_HOT = replace(PIXEL, action_encoding="one_hot")
 PAPER = ModelConfig(
     network="pixel",
     frame_shape=(96, 96, 3),
@@ -195,7 +197,27 @@ def test_hidden_state_comes_before_cell_state_in_memory():
     assert torch.equal(memory[0], outputs[:, 0])
 
 
-@pytest.mark.parametrize("config", [VECTOR, PIXEL])
+def test_an_action_is_a_number_on_one_plane_or_a_plane_of_its_own():
+    assert torch.allclose(action_codes(4, "scalar"), torch.tensor([[0.25], [0.5], [0.75], [1.0]]))
+    assert torch.equal(action_codes(3, "one_hot"), torch.eye(3))
+    planes = made(ONE_HOT).trunk.action_planes()
+    assert planes.shape == (4, 4, 2, 2)
+    assert torch.equal(planes[2].flatten(1).sum(1), torch.tensor([0.0, 0.0, 4.0, 0.0]))
+    assert "trunk.action_codes" not in made(ONE_HOT).state_dict()
+
+
+def test_through_one_plane_actions_lie_on_a_line_and_with_planes_of_their_own_they_do_not():
+    """Before the first norm: what action 2 changes is twice what 1 changes, from 0 on."""
+    for config, on_a_line in ((PIXEL, True), (ONE_HOT, False)):
+        trunk = made(config, restless=True).trunk
+        planes = trunk.action_planes()
+        latent = torch.zeros(4, *trunk.latent_shape)
+        change = trunk.step_conv(torch.cat((latent, planes), 1)).flatten(1)
+        apart = (change[2] - change[0]) - 2 * (change[1] - change[0])
+        assert (apart.norm() < 1e-5 * change.norm()) == on_a_line
+
+
+@pytest.mark.parametrize("config", [VECTOR, PIXEL, ONE_HOT])
 def test_each_action_leads_elsewhere(config: ModelConfig):
     model = made(config, restless=True)
     latent = model.represent(observations(config, 1)).repeat_interleave(4, 0)

@@ -20,7 +20,7 @@ from rllib_ez.core.onnx_contract import read_contract
 from rllib_ez.core.onnx_export import export_agent
 from rllib_ez.core.onnx_model import OnnxModel
 from rllib_ez.errors import CheckpointError, EfficientZeroError, SettingError
-from tests.core.test_networks import PAPER, PIXEL, VECTOR, made, observations
+from tests.core.test_networks import ONE_HOT, PAPER, PIXEL, VECTOR, made, observations
 
 SEARCH = SearchConfig(num_simulations=7, lstm_horizon=3)
 
@@ -85,7 +85,13 @@ def test_the_files_run_without_this_package_by_the_contract_alone(checkpoint: Pa
 
 @pytest.mark.parametrize(
     ("model", "dtype"),
-    [(VECTOR, "float32"), (VECTOR, "uint8"), (PIXEL, "uint8"), (PIXEL, "float32")],
+    [
+        (VECTOR, "float32"),
+        (VECTOR, "uint8"),
+        (PIXEL, "uint8"),
+        (PIXEL, "float32"),
+        (ONE_HOT, "uint8"),
+    ],
 )
 @pytest.mark.parametrize("opset", [17, 18, 20, 23])
 def test_every_kind_of_network_passes_its_own_comparison(tmp_path, model, dtype, opset):

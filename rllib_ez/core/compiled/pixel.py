@@ -130,8 +130,8 @@ def _act(
 ) -> None:
     """Lays out the parents' latents in x, and what the first convolution adds to in `other`.
 
-    That is the latent and the action plane's part of the convolution: (action + 1) / A times what
-    a plane of ones gives. Channels past those stored stay 0.
+    That is the latent and the action planes' part of the convolution. Channels past those stored
+    stay 0.
     """
     stride, width = (layout.pixels + 2) * layout.channels, store.latent.shape[1]
     for slot in range(turn.rows):
@@ -140,11 +140,11 @@ def _act(
         for pixel in range(layout.pixels):
             into = start + pixel * layout.channels
             copy(store.latent, source + pixel * layout.stored, canvas.x, into, layout.stored)
-        plane = np.float32(np.float32(edge.action[row] + 1) / np.float32(layout.num_actions))
-        for i in range(0, len(action), LANES):
+        size = layout.pixels * layout.channels
+        for i in range(0, size, LANES):
             acted = fma(
-                plane,
-                load_vector(action, i, LANES, 0.0),
+                np.float32(1.0),
+                load_vector(action, edge.action[row] * size + i, LANES, 0.0),
                 load_vector(canvas.x, start + i, LANES, 0.0),
             )
             store_vector(canvas.other, start + i, LANES, acted)

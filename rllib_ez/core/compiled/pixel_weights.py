@@ -30,7 +30,6 @@ class Layout(NamedTuple):
     channels: int  # C
     stored: int  # channels of a latent as stored: without what C is padded with
     squeezed: int  # G
-    num_actions: int
 
 
 class Tower(NamedTuple):
@@ -39,7 +38,7 @@ class Tower(NamedTuple):
     grid: Grid
     convs: Convs
     num_blocks: int  # of the transition, and as many of prediction
-    action: Array  # [H * W * C] f32, what an action plane of ones adds to the first convolution
+    action: Array  # [A * H * W * C] f32, what an action's planes add to the first convolution
 
 
 class Mlp(NamedTuple):
@@ -94,7 +93,7 @@ def pack_network(network: EfficientZeroModel) -> PixelNet:
     grid = grid_of(height, width, channels)
     config = network.config
     return PixelNet(
-        Layout(grid.pixels, grid.channels, channels, config.head_channels, config.num_actions),
+        Layout(grid.pixels, grid.channels, channels, config.head_channels),
         pack_encoder(trunk, config.frame_shape, config.frame_stack),
         _pack_tower(trunk, prediction, grid),
         _pack_prefix(network, trunk, grid),
@@ -106,16 +105,25 @@ def _pack_tower(trunk: PixelTrunk, prediction: PixelPrediction, grid: Grid) -> T
     channels, height, width = trunk.latent_shape
     scale, shift = folded(trunk.step_norm)
     weight = exact(trunk.step_conv.weight) * scale[:, None, None, None]
-    ones = np.pad(np.ones((height, width)), 1)
-    action = np.zeros((height, width, grid.channels), np.float32)
-    for y in range(3):
-        for x in range(3):
-            seen = ones[y : y + height, x : x + width, None]
-            action[..., :channels] += seen * weight[:, channels, y, x]
+    planes = exact(trunk.action_planes())  # [A, P, H, W]
+    action = np.zeros((len(planes), height, width, grid.channels), np.float32)
+    action[..., :channels] = by_action(planes, weight[:, channels:])
     blocks = [*trunk.step_blocks, *prediction.trunk]
     pairs = [(weight[:, :channels], shift)] + [p for block in blocks for p in block_convs(block)]
     convs = pack_convs(pairs, grid=grid)
     return Tower(grid, convs, len(trunk.step_blocks), action.ravel())
+
+
+def by_action(planes: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Planes [A, P, H, W] under a 3x3 convolution [C, P, 3, 3], framed by 0: [A, H, W, C]."""
+    height, width = planes.shape[2:]
+    framed = np.pad(planes, ((0, 0), (0, 0), (1, 1), (1, 1)))
+    out = np.zeros((len(planes), height, width, len(weight)))
+    for y in range(3):
+        for x in range(3):
+            seen = framed[..., y : y + height, x : x + width]
+            out += np.einsum("aphw,cp->ahwc", seen, weight[..., y, x])
+    return out
 
 
 def _pack_prefix(network: EfficientZeroModel, trunk: PixelTrunk, grid: Grid) -> Prefix:

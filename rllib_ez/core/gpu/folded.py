@@ -113,10 +113,10 @@ class FoldedNetwork:
         return after
 
     def _step_tensors(self, folded: EfficientZeroModel) -> tuple[Tensor, Tensor]:
-        """The first convolution of a step, without and for its action plane.
+        """The first convolution of a step, without and for its action planes.
 
         Returns:
-            Weights of the latent's channels [C, C, 3, 3], and what plane and bias add, [A, F];
+            Weights of the latent's channels [C, C, 3, 3], and what planes and bias add, [A, F];
             nothing for vectors.
         """
         trunk = folded.trunk
@@ -124,12 +124,12 @@ class FoldedNetwork:
             return torch.empty(0), torch.empty(0)
         channels, height, width = self.latent_shape
         weight = trunk.step_conv.weight.detach().float().to(self.device)
-        plane = torch.ones((1, 1, height, width), device=self.device)
-        with _full_precision():
-            added = functional.conv2d(plane, weight[:, channels:], padding=1)  # [1, C, h, w]
-        share = torch.arange(1, trunk.num_actions + 1, device=self.device) / trunk.num_actions
+        planes = trunk.action_planes().float().to(self.device)
         bias: Any = trunk.step_conv.bias
-        by_action = share.view(-1, 1, 1, 1) * added + bias.float().to(self.device).view(1, -1, 1, 1)
+        with _full_precision():  # [A, C, h, w]
+            by_action = functional.conv2d(
+                planes, weight[:, channels:], bias.float().to(self.device), padding=1
+            )
         last = torch.channels_last
         rows = self._rows(by_action).to(self.dtype)
         return weight[:, :channels].to(self.dtype).contiguous(memory_format=last), rows

@@ -15,8 +15,10 @@ class PixelTrunk(nn.Module):
 
     Or a latent of ceil(H/8), ceil(W/8): `downsampling` 8 leaves the last average pool out.
 
-    The latent is not min-max scaled, and the action enters as one plane holding
-    (action + 1) / A: see docs/deviations.md.
+    The latent is not min-max scaled. The action enters as one plane holding (action + 1) / A
+    (`action_encoding` "scalar": see docs/deviations.md), or as a plane each ("one_hot"). Through
+    one plane the network at first takes neighbouring actions for alike: where they are not, as
+    up and down in Pong, that costs thousands of updates.
     Source: EfficientZero, arXiv:2111.00210, appendix A.1.
     """
 
@@ -29,7 +31,6 @@ class PixelTrunk(nn.Module):
             )
         height, width, colours = config.frame_shape
         channels, blocks = config.latent_channels, config.num_blocks
-        self.num_actions = config.num_actions
         rows, columns = (-(-side // config.downsampling) for side in (height, width))
         self.latent_shape: tuple[int, ...] = (channels, rows, columns)
         self.encoder = nn.Sequential(
@@ -46,7 +47,10 @@ class PixelTrunk(nn.Module):
             nn.AvgPool2d(3, stride=2, padding=1) if config.downsampling == 16 else nn.Identity(),
             residual_blocks(channels, blocks),
         )
-        self.step_conv = nn.Conv2d(channels + 1, channels, 3, padding=1, bias=False)
+        codes = action_codes(config.num_actions, config.action_encoding)
+        self.action_codes: Tensor
+        self.register_buffer("action_codes", codes, persistent=False)
+        self.step_conv = nn.Conv2d(channels + codes.shape[1], channels, 3, padding=1, bias=False)
         self.step_norm = nn.BatchNorm2d(channels)
         self.step_blocks = residual_blocks(channels, blocks)
         self.prefix_head = flat_head(config)
@@ -60,16 +64,26 @@ class PixelTrunk(nn.Module):
 
     def transition(self, latent: Tensor, action: Tensor) -> Tensor:
         """Latent [B, channels, h, w] and action [B] i64 to the next latent, residually."""
-        plane = (action.to(latent.dtype) + 1) / self.num_actions
-        planes = plane.view(-1, 1, 1, 1).expand(-1, 1, *latent.shape[2:])
+        planes = self.action_planes().to(latent.dtype)[action]
         change = self.step_norm(self.step_conv(torch.cat((latent, planes), dim=1)))
         out: Tensor = self.step_blocks(torch.relu(change + latent))
         return out
+
+    def action_planes(self) -> Tensor:
+        """What stands beside the latent for each action: [A, P, h, w] f32, constant planes."""
+        return self.action_codes[:, :, None, None].expand(-1, -1, *self.latent_shape[1:])
 
     def prefix_features(self, latent: Tensor) -> Tensor:
         """What the value-prefix LSTM reads: [B, feature_size]."""
         features: Tensor = self.prefix_head(latent)
         return features
+
+
+def action_codes(num_actions: int, encoding: str) -> Tensor:
+    """The numbers [A, P] f32 that stand for actions, each of which fills a plane."""
+    if encoding == "one_hot":
+        return torch.eye(num_actions)
+    return torch.arange(1, num_actions + 1).view(-1, 1) / num_actions
 
 
 class PixelPrediction(nn.Module):

@@ -28,7 +28,8 @@ PAPER = ModelConfig(
     lstm_size=512, value_bins=101, value_prefix_bins=101, projection_size=8,
 )  # fmt: skip
 TINY = replace(MIXED, frame_shape=(8, 7, 3))
-CONFIGS = [SMALL, SQUARE, MIXED, TINY, PAPER]
+ONE_HOT = replace(SQUARE, action_encoding="one_hot")
+CONFIGS = [SMALL, SQUARE, MIXED, TINY, PAPER, ONE_HOT]
 NODE = 4  # that steps write; parents are below
 
 

@@ -14,7 +14,8 @@ from rllib_ez.core.inference import InferenceModel
 from tests.core.test_networks import PIXEL, VECTOR, made, observations
 
 WIDE = replace(PIXEL, latent_channels=16, num_blocks=2, frame_shape=(40, 24, 3), downsampling=8)
-EVERY = pytest.mark.parametrize("config", [VECTOR, PIXEL, WIDE])
+ONE_HOT = replace(WIDE, action_encoding="one_hot")
+EVERY = pytest.mark.parametrize("config", [VECTOR, PIXEL, WIDE, ONE_HOT])
 
 
 def lived_in(config):
