@@ -28,7 +28,7 @@ def build(ray_session):
                 prediction_hidden_size=4,
                 batch_size=8,
                 batches_ahead=2,
-                replay_ratio=0.125,
+                replay_ratio=0.1,
                 num_random_steps=60,
                 replay_capacity=500,
                 **settings,
@@ -60,7 +60,7 @@ def test_weights_for_acting_come_with_statistics_of_the_last_batches(build):
     statistics = {name for name in first if is_statistic(name)}
     assert set(first) - statistics <= same
     assert not any(name.endswith(("running_mean", "running_var")) for name in same)
-    # 2 batches a call; the encoder sees each once
+    # the last call was one of 2 batches; the encoder sees each once
     assert second["trunk.encoder.1.num_batches_tracked"] == 2
     assert plain.pipeline.num_updates > 2
 
@@ -88,6 +88,18 @@ def test_resumed_with_precise_batch_norm_equals_not_stopped(build, tmp_path):
     first, second = algorithm.learner_weights(), resumed.learner_weights()
     resumed.stop()
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_rollback_brings_the_statistics_back(build, tmp_path):
+    algorithm = build(precise_batch_norm=True)
+    for _ in range(3):
+        algorithm.train()
+    saved = algorithm.learner_weights()
+    algorithm.save_to_path(tmp_path / "checkpoint")
+    algorithm.train()
+    algorithm.restore_from_path(str(tmp_path / "checkpoint"))
+    again = algorithm.learner_weights()
+    assert all(torch.equal(saved[name], again[name]) for name in saved)
 
 
 def test_denormals_are_zero_while_the_learner_is_at_work(build, monkeypatch):
