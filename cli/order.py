@@ -14,6 +14,8 @@ from rllib_ez.errors import SettingError
 from rllib_ez.runs.folder import absolute, checkpoint_to_resume, new_run_folder, set_newer_aside
 from rllib_ez.runs.plan import Plan, make_plan, parse_assignments
 
+MANY_UPDATES = 1000  # at once: minutes, for a network of pixels on a CPU
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
@@ -58,7 +60,20 @@ def begun(
         found = {"from_episodes": absolute(archive_of(archive))}
         plan = replace(plan, settings=plan.settings | found)
         notes.append(check_episodes(plan))
+    notes += told_of_a_long_start(plan)
     return Order(plan=plan, folder=new_run_folder(out, plan), address=address, notes=tuple(notes))
+
+
+def told_of_a_long_start(plan: Plan) -> list[str]:
+    """That nothing will be seen for a while, where random steps earn many updates."""
+    steps = plan.settings["num_random_steps"]
+    updates = int(steps * plan.settings["replay_ratio"])
+    if updates < MANY_UPDATES or plan.settings["num_offline_updates"]:
+        return []
+    return [
+        f"the first {steps:,} env steps are random; the {updates:,} updates that they earn come at "
+        "once, before the first line of progress"
+    ]
 
 
 def repeated(

@@ -95,3 +95,11 @@ def test_a_run_that_made_final_updates_gets_no_more_env_steps(offline_run: Path)
 def test_a_resumed_run_may_keep_more_checkpoints_and_go_elsewhere(offline_run: Path):
     order = resumed(offline_run, {}, {"keep_checkpoints": 5}, address="head:6379")
     assert (order.plan.keep_checkpoints, order.address) == (5, "head:6379")
+
+
+def test_a_long_silent_start_is_told(tmp_path: Path):
+    choice = {"env": "cartpole", "game": None, "preset": []}
+    many = begun(choice, ["num_random_steps=500", "replay_ratio=2.0"], {}, tmp_path / "many")
+    few = begun(choice, ["num_random_steps=499", "replay_ratio=2.0"], {}, tmp_path / "few")
+    assert "the first 500 env steps are random; the 1,000 updates" in many.notes[-1]
+    assert not any("random" in note for note in few.notes)
