@@ -5,7 +5,7 @@
 Reads the archived games of `ez train --env pong` with gray frames. A game of 21 lost points hides
 how many balls were returned on the way; of every ball that flies towards our paddle this tells
 
-- returned: the share that came back (random play: 0.13),
+- returned: the share that came back (random play: 0.15),
 - AUC: how well the search's value of the last steps before the paddle tells those that will be
   returned from those that will not (0.5: not at all, 1: always),
 - steered: probability of up minus that of down where the ball will meet the column of our paddle
